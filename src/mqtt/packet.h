@@ -1,0 +1,121 @@
+// MQTT control packets as values. 3.1, 3.1.1 and 5.0 share them: what a version does not have is left at its default.
+//
+// Views (std::string_view, Bytes) point into the bytes that were decoded, or into what the caller encodes from, and live as long as these.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <variant>
+
+#include <boost/container/small_vector.hpp>
+
+#include "base/bytes.h"
+#include "mqtt/properties.h"
+#include "mqtt/reason_code.h"
+#include "mqtt/types.h"
+
+namespace vigil::mqtt {
+
+struct Will {
+  std::string_view topic;
+  base::Bytes payload;
+  QoS qos = QoS::AtMostOnce;
+  bool retain = false;
+  Properties properties;
+};
+
+struct Connect {
+  Version version = Version::V311;
+  bool clean_start = true;  // "Clean Session" before 5.0
+  std::uint16_t keep_alive_s = 0;
+  std::string_view client_id;
+  std::optional<Will> will;
+  std::optional<std::string_view> user_name;
+  std::optional<base::Bytes> password;
+  // Bit 7 of the protocol level: mosquitto and its kin mark a bridge so. Kept, otherwise without meaning here.
+  bool bridge = false;
+  Properties properties;
+};
+
+struct ConnAck {
+  bool session_present = false;
+  ReasonCode reason = ReasonCode::Success;  // mapped to a return code for 3.x
+  Properties properties;
+};
+
+struct Publish {
+  bool dup = false;
+  QoS qos = QoS::AtMostOnce;
+  bool retain = false;
+  std::string_view topic;
+  PacketId packet_id = 0;  // 0 at QoS 0
+  Properties properties;
+  base::Bytes payload;
+  // The property bytes as they came, without their length; empty before 5.0. For passing on unaltered.
+  base::Bytes raw_properties;
+};
+
+// PUBACK, PUBREC, PUBREL and PUBCOMP.
+struct Ack {
+  PacketType type = PacketType::PubAck;
+  PacketId packet_id = 0;
+  ReasonCode reason = ReasonCode::Success;
+  Properties properties;
+};
+
+enum class RetainHandling : std::uint8_t { SendAtSubscribe = 0, SendIfNew = 1, DoNotSend = 2 };
+
+struct SubscriptionOptions {
+  QoS qos = QoS::AtMostOnce;
+  bool no_local = false;
+  bool retain_as_published = false;
+  RetainHandling retain_handling = RetainHandling::SendAtSubscribe;
+  bool operator==(const SubscriptionOptions&) const = default;
+};
+
+struct Subscribe {
+  struct Entry {
+    std::string_view filter;
+    SubscriptionOptions options;
+  };
+  PacketId packet_id = 0;
+  Properties properties;
+  boost::container::small_vector<Entry, 4> entries;
+};
+
+struct SubAck {
+  PacketId packet_id = 0;
+  Properties properties;
+  boost::container::small_vector<ReasonCode, 4> reasons;  // 3.x: failures become 0x80
+};
+
+struct Unsubscribe {
+  PacketId packet_id = 0;
+  Properties properties;
+  boost::container::small_vector<std::string_view, 4> filters;
+};
+
+struct UnsubAck {
+  PacketId packet_id = 0;
+  Properties properties;
+  boost::container::small_vector<ReasonCode, 4> reasons;  // not sent in 3.x
+};
+
+struct PingReq {};
+struct PingResp {};
+
+struct Disconnect {
+  ReasonCode reason = ReasonCode::Success;
+  Properties properties;
+};
+
+struct Auth {
+  ReasonCode reason = ReasonCode::Success;
+  Properties properties;
+};
+
+using Packet = std::variant<Connect, ConnAck, Publish, Ack, Subscribe, SubAck, Unsubscribe, UnsubAck, PingReq, PingResp,
+                            Disconnect, Auth>;
+
+}  // namespace vigil::mqtt
