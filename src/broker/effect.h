@@ -1,0 +1,85 @@
+// What a turn of the core asks of the world outside. Collected during the turn, applied once, in this order: mail, closes, handovers,
+// TCP settings, sends, log. (A closed connection's last bytes go before the sends: the loser of a take-over hears of it before the winner's CONNACK.)
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "broker/disconnect_reason.h"
+#include "broker/ids.h"
+#include "broker/mail.h"
+
+namespace vigil::broker {
+
+// What the core is told of a connection when it is accepted.
+struct PeerInfo {
+  std::string address;   // "192.0.2.7:50123"
+  std::string listener;  // name
+  bool loopback = false;
+  bool allow_anonymous = false;
+  bool proxied = false;  // what TCP says is about the proxy in between
+  std::uint64_t socket = 0;  // the caller's own handle, handed back in effects
+};
+
+// Offer `last_bytes` to the socket once, without waiting, and close it. The connection's id is stale already.
+struct Close {
+  ConnectionId connection;
+  std::uint64_t socket = 0;
+  DisconnectReason reason = DisconnectReason::ConnectionClosed;
+  std::vector<std::uint8_t> last_bytes;
+};
+
+// The connection belongs to another shard: give the socket and these bytes to that shard's ShardCore::adopted. Its id here is stale.
+struct HandOver {
+  ConnectionId connection;
+  std::uint64_t socket = 0;
+  ShardId to = 0;
+  PeerInfo peer;
+  base::Instant opened_at;
+  std::vector<std::uint8_t> unread;
+};
+
+// The client's keep alive is known: derive TCP_USER_TIMEOUT from it. 0: none.
+struct TcpTimeout {
+  ConnectionId connection;
+  std::uint64_t socket = 0;
+  std::uint32_t keep_alive_s = 0;
+};
+
+enum class LogLevel : std::uint8_t { Debug, Info, Warn, Error };
+
+struct LogLine {
+  LogLevel level = LogLevel::Info;
+  std::string_view event;  // "client_connected"; a literal
+  std::string message;     // the line operators grep for
+  std::vector<std::pair<std::string_view, std::string>> fields;
+};
+
+// An enhanced authentication method's turn: answer with ShardCore::authenticated.
+struct AuthRequest {
+  ConnectionId connection;
+  std::string client_id;
+  std::string method;
+  std::vector<std::uint8_t> data;
+  bool first = true;  // a new exchange: CONNECT, or AUTH 0x19
+};
+
+struct Effects {
+  std::vector<std::vector<Mail>> mail;       // by target shard
+  std::vector<std::vector<Mail>> late_mail;  // likewise; to be posted after `mail` has been posted to every shard
+  std::vector<Close> closes;
+  std::vector<HandOver> handovers;
+  std::vector<TcpTimeout> tcp_timeouts;
+  std::vector<ConnectionId> sends;  // outbox not empty; each once
+  std::vector<ConnectionId> suspects;  // silent for too long: read their sockets once more, then ShardCore::judge each
+  std::vector<AuthRequest> auth_requests;
+  std::vector<LogLine> log;
+
+  bool empty() const;
+  void clear();
+};
+
+}  // namespace vigil::broker

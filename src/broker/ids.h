@@ -1,0 +1,33 @@
+// Identities inside one process. All are values; a stale one finds nothing.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+
+#include "base/slot_map.h"
+
+namespace vigil::broker {
+
+struct ConnectionTag;
+struct SessionTag;
+using ConnectionId = base::SlotId<ConnectionTag>;  // of one shard
+using SessionId = base::SlotId<SessionTag>;        // of one shard
+
+using ShardId = std::uint8_t;
+inline constexpr unsigned kMaxShards = 64;
+
+// The place of an accepted message among all others: an older position never overwrites a newer one. Opaque; ordered.
+struct Position {
+  std::uint64_t sequence = 0;
+  ShardId shard = 0;
+  auto operator<=>(const Position&) const = default;
+};
+
+// Who published: a session of a shard. The default is the broker itself.
+struct Publisher {
+  SessionId session;
+  ShardId shard = 0;
+  bool operator==(const Publisher&) const = default;
+};
+
+}  // namespace vigil::broker

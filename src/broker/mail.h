@@ -1,0 +1,80 @@
+// What shards tell each other. Moved or immutable values only; order is kept between any two shards.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include <boost/container/small_vector.hpp>
+
+#include "broker/ids.h"
+#include "broker/message.h"
+#include "broker/stats.h"
+#include "topics/interest_index.h"
+
+namespace vigil::broker {
+
+// Says which acknowledgement of which connection waits for the receiver's answer. connection unset: nobody waits.
+struct ReceiptToken {
+  ConnectionId connection;
+  std::uint32_t sequence = 0;
+};
+
+// A share group that this shard is to serve from its own members.
+struct SharePick {
+  std::string group;
+  std::string filter;
+};
+
+// A message for the sessions of the receiving shard. Retained messages go to every shard: each keeps its own index of them.
+struct PublishMail {
+  MessagePtr message;
+  bool plain = false;   // the receiver has (or may have) ordinary subscriptions that match
+  boost::container::small_vector<SharePick, 1> shares;
+  ReceiptToken receipt;
+};
+
+struct ReceiptMail {
+  ReceiptToken receipt;
+  bool matched = false;
+};
+
+// The sender has its first subscription for a filter, or no longer any; or the members of a share group changed.
+struct InterestMail {
+  std::string filter;
+  std::string group;  // empty: an ordinary subscription
+  bool interested = false;
+  topics::InterestIndex::GroupMembers members;
+  std::uint64_t waiting = 0;  // handed back in InterestAppliedMail when not 0
+};
+
+struct InterestAppliedMail {
+  std::uint64_t waiting = 0;
+};
+
+// A subscriber of `$SYS/clients/...` wants the states that the receiving shard keeps, from `cursor` on.
+struct SystemQueryMail {
+  SessionId session;
+  std::uint32_t feed = 0;
+  std::string filter;
+  std::uint32_t cursor = 0;
+};
+
+struct SystemReplyMail {
+  SessionId session;
+  std::uint32_t feed = 0;
+  std::vector<MessagePtr> states;
+  std::uint32_t next = 0;  // 0: that was all
+};
+
+struct StatsMail {
+  Stats stats;
+};
+
+struct Mail {
+  ShardId from = 0;
+  std::variant<PublishMail, ReceiptMail, InterestMail, InterestAppliedMail, SystemQueryMail, SystemReplyMail, StatsMail> body;
+};
+
+}  // namespace vigil::broker

@@ -1,0 +1,72 @@
+// Bytes on their way to one connection, in two lanes: control packets (acks, PINGRESP, DISCONNECT), which are never dropped, pass
+// application messages, which are bounded. A frame once begun is finished first.
+//
+// Owned by its connection, on its shard. The socket's side takes with gather() and consume().
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/bytes.h"
+#include "broker/message.h"
+
+namespace vigil::broker {
+
+class Outbox {
+ public:
+  bool empty() const { return control_left() == 0 && data_left_ == 0; }
+  std::size_t size() const { return control_left() + data_left_; }
+  std::size_t data_size() const { return data_left_; }
+
+  // For control packets: append whole packets to this buffer.
+  std::vector<std::uint8_t>& control() { return control_; }
+
+  // A frame of the data lane: begin, append its bytes (copied), optionally end with a payload that is not copied, finish.
+  // Between begin and end nothing else may be asked of the outbox.
+  std::vector<std::uint8_t>& begin_frame();
+  void end_frame() { finish_frame(0); }
+  void end_frame(const MessagePtr& owner, base::Bytes payload);
+
+  // The bytes to write now, at most out.size() pieces; returns how many pieces. They stay valid until the next change.
+  std::size_t gather(std::span<base::Bytes> out) const;
+  // `written` bytes of what gather() gave have gone.
+  void consume(std::size_t written);
+
+  // Drops the messages that wait; the rest of a frame already begun stays, so that what follows it can be read by the peer.
+  void drop_messages();
+  // Everything left, in writing order, as one buffer; the outbox is then empty.
+  std::vector<std::uint8_t> take_all();
+
+ private:
+  // A run of the data lane: copied bytes, or a part of a shared message.
+  struct Piece {
+    MessagePtr owner;             // null: in bytes_
+    const std::uint8_t* data = nullptr;
+    std::size_t offset = 0;       // into bytes_
+    std::size_t size = 0;
+  };
+
+  std::size_t control_left() const { return control_.size() - control_done_; }
+  void finish_frame(std::size_t shared_size);
+  base::Bytes view(const Piece& piece) const {
+    return piece.owner ? base::Bytes(piece.data, piece.size) : base::Bytes(bytes_.data() + piece.offset, piece.size);
+  }
+  void consume_data(std::size_t n);
+  void reset_data();
+
+  std::vector<std::uint8_t> control_;
+  std::size_t control_done_ = 0;
+
+  std::vector<std::uint8_t> bytes_;
+  std::vector<Piece> pieces_;
+  std::vector<std::uint32_t> frames_;  // sizes
+  std::size_t first_piece_ = 0;
+  std::size_t piece_done_ = 0;  // bytes of the first piece
+  std::size_t first_frame_ = 0;
+  std::size_t frame_done_ = 0;  // bytes of the first frame
+  std::size_t data_left_ = 0;
+  std::size_t frame_start_ = 0;  // in bytes_, while a frame is being built
+};
+
+}  // namespace vigil::broker

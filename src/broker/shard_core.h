@@ -1,0 +1,122 @@
+// One shard of the broker as a pure machine: events go in as calls, effects come out as values, time is an argument.
+//
+// All of a client's life happens on the shard its client id hashes to: keep alive, take-over, session, will and delivery need no lock.
+// A turn: any number of events, then the effects are applied once (effect.h gives the order). `now` never goes back between calls.
+// Not thread-safe: one shard, one thread. Nothing here blocks, reads a clock, or throws for what a peer sends.
+//
+//   accepted socket ── opened ──► received* ──► CONNECT complete ──┬─ home: connected
+//                                                                  └─ elsewhere: HandOver ──► adopted (home shard)
+//   connected ── received / closed / judge / advance ──► Close
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/tcp_evidence.h"
+#include "broker/disconnect_reason.h"
+#include "broker/effect.h"
+#include "broker/fence.h"
+#include "broker/ids.h"
+#include "broker/limits.h"
+#include "broker/mail.h"
+#include "broker/outbox.h"
+#include "broker/stats.h"
+#include "mqtt/reason_code.h"
+
+namespace vigil::broker {
+
+struct ShardSetup {
+  ShardId id = 0;
+  unsigned shards = 1;
+  std::string node_id = "vigil-1";
+  std::string version = "0.0.0";       // of the broker, for $SYS/broker/version
+  std::uint64_t incarnation = 1;       // of the node: rises with every start; client incarnations begin above it
+  std::uint64_t seed = 1;              // for assigned client ids
+  Limits limits;
+  KeepAlivePolicy keep_alive;
+  std::vector<std::string> auth_methods;  // enhanced authentication methods that somebody outside answers for
+  const Fence* fence = nullptr;           // null: may always serve
+};
+
+// How a socket ended by itself.
+enum class SocketEnd : std::uint8_t { Closed, Reset, TimedOut, Failed };
+
+// The answer to an AuthRequest.
+struct AuthVerdict {
+  enum class Kind : std::uint8_t { Continue, Success, Failure } kind = Kind::Failure;
+  mqtt::ReasonCode reason = mqtt::ReasonCode::NotAuthorized;  // of a failure
+  std::vector<std::uint8_t> data;                             // Authentication Data for the client
+};
+
+class Shard;  // the state behind it; shard.h
+
+class ShardCore {
+ public:
+  ShardCore(ShardSetup setup, base::Instant start);
+  ~ShardCore();
+  ShardCore(const ShardCore&) = delete;
+  ShardCore& operator=(const ShardCore&) = delete;
+
+  // The home shard of a client id.
+  static ShardId home_of(std::string_view client_id, unsigned shards);
+
+  // --- events -------------------------------------------------------------------------------------------------------------
+  // A socket was accepted on this shard.
+  ConnectionId opened(PeerInfo peer, base::Instant now);
+  // A handover arrived: the connection's unread bytes (its CONNECT first) are processed at once.
+  ConnectionId adopted(HandOver handover, base::Instant now);
+  // Bytes were read from the socket at `now`. Nothing for a stale id.
+  void received(ConnectionId id, base::Bytes bytes, base::Instant now);
+  // The socket ended without our doing.
+  void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
+  // The socket took `written` bytes of outbox(id).
+  void wrote(ConnectionId id, std::size_t written, base::Instant now);
+  void mail(Mail&& mail, base::Instant now);
+  // Time has come to `now`: fires what is due, at most a bounded number (next_deadline() then is not later than now).
+  void advance(base::Instant now);
+  // A suspect's socket has been read once more, with what the kernel knows of it: if it is still silent for too long, it is closed.
+  void judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
+  void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
+  // The wall clock says `unix_ms` at `now`. Used for what people read, never for a decision.
+  void wall_clock(std::int64_t unix_ms, base::Instant now);
+  // An administrator ends a connection (0x98). False if the client is not connected here.
+  bool kick(std::string_view client_id, base::Instant now);
+  // New limits for what comes from now on.
+  void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
+  // The broker stops: every connection gets DISCONNECT 0x8B, at most `limit` in this call; true when none is left.
+  bool shut_down(std::size_t limit, base::Instant now);
+
+  // --- what to do -----------------------------------------------------------------------------------------------------------
+  Effects& effects();
+  // The outbox of a live connection, or null. After writing, tell wrote().
+  const Outbox* outbox(ConnectionId id) const;
+  // When advance() is to be called next, at the latest.
+  base::Instant next_deadline() const;
+  const Stats& stats() const;
+
+  // --- for tests and for the simulator's oracle ------------------------------------------------------------------------------
+  struct ClientView {
+    bool exists = false;
+    bool connected = false;
+    ConnectionId connection;
+    std::uint64_t epoch = 0;
+    std::size_t subscriptions = 0;
+    std::size_t inflight = 0;
+    std::size_t queued = 0;
+    bool has_will = false;
+    base::Instant last_heard;
+    base::Instant deadline = base::Instant::never();
+  };
+  ClientView client(std::string_view client_id) const;
+  std::size_t connections() const;
+  std::size_t sessions() const;
+
+ private:
+  std::unique_ptr<Shard> shard_;
+};
+
+}  // namespace vigil::broker
