@@ -1,0 +1,122 @@
+// Topic filters -> values, matched by a topic name (4.7).
+//
+// The filters' set has a generation: what a topic matched is remembered until a filter comes or goes. A value may
+// change at will.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "topics/level_trie.h"
+#include "topics/match_cache.h"
+
+namespace vigil::topics {
+
+template <class Value>
+class FilterTrie {
+ public:
+  struct Node : TrieNode<Node> {
+    Node* one = nullptr;   // the child "+"
+    Node* many = nullptr;  // the child "#"
+    std::unique_ptr<Value> value;
+
+    bool occupied() const { return value != nullptr; }
+    void child_added(Node& child) { set_wildcard(child, &child); }
+    void child_removed(Node& child) { set_wildcard(child, nullptr); }
+    bool has_plain_children() const {
+      return this->children > static_cast<std::uint32_t>(one != nullptr) + static_cast<std::uint32_t>(many != nullptr);
+    }
+
+   private:
+    void set_wildcard(const Node& child, Node* to) {
+      if (child.level == "+") one = to;
+      if (child.level == "#") many = to;
+    }
+  };
+
+  // Filters that hold a value.
+  std::size_t size() const { return size_; }
+
+  // The node of a filter that holds a value, or null.
+  Node* find(std::string_view filter) {
+    Node* node = trie_.find(filter);
+    return node != nullptr && node->occupied() ? node : nullptr;
+  }
+
+  // The node of a filter, with a fresh value when it held none.
+  Node& insert(std::string_view filter) {
+    Node& node = trie_.insert(filter);
+    if (!node.occupied()) {
+      node.value = std::make_unique<Value>();
+      ++size_;
+      ++generation_;
+    }
+    return node;
+  }
+
+  void erase(Node& node) {
+    node.value.reset();
+    --size_;
+    ++generation_;
+    trie_.prune(node);
+  }
+
+  // The values of all filters that match a topic name. Valid until the next call of match, insert or erase.
+  std::span<Value* const> match(std::string_view topic) {
+    if (size_ == 0) return {};
+    const std::uint64_t hash = hash_text(trie_.seed(), topic);
+    if (const auto* known = cache_.find(hash, topic, generation_)) return *known;
+    // A short walk is not worth a place in the cache: nobody asked for this topic, or there are next to no filters.
+    if (walk(topic) > kShortWalk) cache_.put(hash, topic, generation_, found_);
+    return found_;
+  }
+
+ private:
+  static constexpr std::size_t kShortWalk = 1;
+
+  // Level by level with all nodes that match so far; each node is reached at most once. Returns the number of look-ups.
+  std::size_t walk(std::string_view topic) {
+    found_.clear();
+    now_.assign(1, &trie_.root());
+    std::size_t looked_up = 0;
+    bool wildcards = !topic.starts_with('$');  // at the first level [MQTT-4.7.2-1]
+    LevelReader levels(topic);
+    for (std::string_view level; !now_.empty() && levels.next(level);) {
+      next_.clear();
+      for (Node* node : now_) {
+        if (wildcards) {
+          if (node->many != nullptr) take(*node->many);
+          if (node->one != nullptr) next_.push_back(node->one);
+        }
+        if (!node->has_plain_children()) continue;
+        ++looked_up;
+        if (Node* child = trie_.child(*node, level)) next_.push_back(child);
+      }
+      wildcards = true;
+      std::swap(now_, next_);
+    }
+    for (Node* node : now_) {
+      take(*node);
+      if (node->many != nullptr) take(*node->many);  // "a/#" matches "a" too
+    }
+    return looked_up;
+  }
+
+  void take(Node& node) {
+    if (node.value) found_.push_back(node.value.get());
+  }
+
+  LevelTrie<Node> trie_;
+  MatchCache<Value> cache_;
+  std::uint64_t generation_ = 1;
+  std::size_t size_ = 0;
+  // Room for a walk, kept between calls.
+  std::vector<Node*> now_;
+  std::vector<Node*> next_;
+  std::vector<Value*> found_;
+};
+
+}  // namespace vigil::topics
