@@ -107,7 +107,7 @@ bool TimerWheel::enter_next_slot(std::int64_t until_ms) {
 TimerWheel::Slot TimerWheel::first_slot(unsigned level) const {
   const Bitmap& map = occupied_[level];
   const std::int64_t current = now_ms_ >> (level * kLevelShift);
-  // Slots in use lie 1 to 255 after the current one, round the ring.
+  // Slots in use lie 1 to 1023 after the current one, round the ring.
   const auto start = static_cast<std::uint32_t>(current + 1) % kSlots;
   std::uint32_t word = start / 64;
   std::uint64_t bits = map[word] & (~std::uint64_t{0} << (start % 64));

@@ -3,11 +3,11 @@
 // Resolution is one millisecond. A timer never fires early: it fires in the first advance(now) with now >= its due
 // time, rounded up to a whole millisecond. Owned by one shard; not thread-safe; reads no clock.
 //
-// Shape: each level has 256 slots, and its slots are 16 times as wide as those of the level below. A timer hangs in the
-// lowest level that reaches it, so what one slot hands down at once is at most 1/16 of the timers armed for the same
-// distance: a million sessions with one keep alive never cost one long stall. The handed down timers skip a level,
-// so each moves as seldom as with slots 256 times as wide. The levels reach 34 years; what is further off waits in the
-// last slot of the top level and goes round again.
+// Shape: each level has 1024 slots, and its slots are 16 times as wide as those of the level below. A timer hangs in
+// the lowest level that reaches it, so what one slot hands down at once is at most 1/64 of the timers armed for the
+// same distance: a million sessions with one keep alive never cost one long stall. What is handed down lies within
+// 1024 slots two levels lower, so each timer moves as seldom as with slots 256 times as wide. The levels reach
+// 139 years; what is further off waits in the last slot of the top level and goes round again.
 #pragma once
 
 #include <array>
@@ -56,10 +56,10 @@ class TimerWheel {
   std::size_t size() const { return live_; }
 
  private:
-  static constexpr std::uint32_t kSlots = 256;
+  static constexpr std::uint32_t kSlots = 1024;
   static constexpr unsigned kWords = kSlots / 64;
   static constexpr unsigned kLevelShift = 4;  // a level's slots are 16 times as wide as those below
-  static constexpr unsigned kLevels = 9;      // 256 slots of 2^32 ms at the top: 2^40 ms
+  static constexpr unsigned kLevels = 9;      // 1024 slots of 2^32 ms at the top: 2^42 ms
   static constexpr std::uint32_t kDueList = kLevels * kSlots;
   static constexpr std::uint32_t kNone = UINT32_MAX;
 
