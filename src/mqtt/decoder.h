@@ -25,20 +25,24 @@ using Decoded = base::Result<T, DecodeError>;
 
 struct FrameHeader {
   PacketType type = PacketType::Connect;
-  std::uint8_t flags = 0;          // low four bits of the first byte
-  std::uint8_t header_size = 0;    // bytes before the variable header: 2..5
-  std::uint32_t remaining = 0;     // Remaining Length
+  std::uint8_t flags = 0;        // low four bits of the first byte
+  std::uint8_t header_size = 0;  // bytes before the variable header: 2..5
+  std::uint32_t remaining = 0;   // Remaining Length
   std::size_t size() const { return std::size_t{header_size} + remaining; }
 };
 
-// The fixed header at the start of `bytes`. nullopt: not all of it is there yet. Checks the packet type, its reserved flags
-// [MQTT-2.1.3-1], the form of the length [MQTT-1.5.5-1], and that the whole packet is no larger than `max_packet_size` (PacketTooLarge).
-Decoded<std::optional<FrameHeader>> decode_header(base::Bytes bytes, std::uint32_t max_packet_size);
+// The fixed header at the start of `bytes`. nullopt: not all of it is there yet. Checks the packet type, its reserved
+// flags [MQTT-2.1.3-1], the form of the length [MQTT-1.5.5-1], that PINGREQ and PINGRESP have no body, and that the
+// whole packet is no larger than `max_packet_size` (PacketTooLarge). `version` is the connection's: 5.0 alone forbids a
+// length in more bytes than it needs (of a CONNECT decode_connect judges that), and 3.1 resends PUBREL, SUBSCRIBE and
+// UNSUBSCRIBE with DUP.
+Decoded<std::optional<FrameHeader>> decode_header(base::Bytes bytes, std::uint32_t max_packet_size,
+                                                  Version version = Version::V5);
 
-// The body of a whole packet: exactly header.remaining bytes. Checks all that can be judged from the packet alone: form, UTF-8, reserved
-// bits, properties allowed and their values, topic names and filters, reason codes, packet identifier not 0.
-// `sender` says which direction's rules hold (a server's CONNECT is a protocol error).
-// The version of decode_connect is the packet's own: UnsupportedProtocolVersion if it is none of ours.
+// The body of a whole packet: exactly header.remaining bytes. Checks all that can be judged from the packet alone:
+// form, UTF-8, reserved bits, properties allowed and their values, topic names and filters, reason codes, packet
+// identifier not 0. `sender` says which direction's rules hold (a server's CONNECT is a protocol error). The version of
+// decode_connect is the packet's own: UnsupportedProtocolVersion if it is none of ours.
 Decoded<Connect> decode_connect(const FrameHeader& header, base::Bytes body);
 Decoded<ConnAck> decode_connack(const FrameHeader& header, base::Bytes body, Version version);
 Decoded<Publish> decode_publish(const FrameHeader& header, base::Bytes body, Version version, Sender sender);
@@ -53,7 +57,12 @@ Decoded<Auth> decode_auth(const FrameHeader& header, base::Bytes body, Version v
 // Any packet. A type that `sender` may not send, or `version` does not have, is a ProtocolError.
 Decoded<Packet> decode(const FrameHeader& header, base::Bytes body, Version version, Sender sender);
 
-// The client identifier of a whole CONNECT, without judging the rest: it decides the home shard. nullopt if it cannot be found.
+// The client identifier of a whole CONNECT, without judging the rest: it decides the home shard. nullopt if it cannot
+// be found.
 std::optional<std::string_view> peek_client_id(base::Bytes body);
+
+// The version of a CONNECT, without judging the rest: the one to answer in when decode_connect fails. nullopt if it is
+// none of ours.
+std::optional<Version> peek_version(base::Bytes body);
 
 }  // namespace vigil::mqtt

@@ -2,14 +2,18 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "mqtt/packet.h"
 
 namespace vigil::mqtt {
 
-// Never shows a password or authentication data. Payloads that are not printable show as 0x.. and long ones are cut (`...`).
+// Never shows a password or authentication data. Payloads that are not printable show as 0x.. and long ones are cut
+// (`...`). Flags and numbers at 0 are left out where they usually are 0; properties follow under their names:
+// `session_expiry_interval=60`, `user.name=value`, and those of a will as `will.will_delay_interval=5`.
 std::string describe(const Packet& packet);
 
+PacketType packet_type(const Packet& packet);
 std::string_view packet_name(PacketType type);  // "PUBLISH"
 
 }  // namespace vigil::mqtt

@@ -12,7 +12,8 @@ namespace vigil::mqtt {
 using Buffer = std::vector<std::uint8_t>;
 
 // Appends the whole packet. What the version does not have (properties, reason codes before 5.0) is left out.
-// A caller must not ask for what cannot be said: topics and texts over 65,535 bytes, a packet over 268,435,455 bytes (CHECK).
+// A caller must not ask for what cannot be said: topics and texts over 65,535 bytes, a packet over 268,435,455 bytes
+// (CHECK).
 void encode(Buffer& out, Version version, const Packet& packet);
 
 void encode_connack(Buffer& out, Version version, const ConnAck& packet);

@@ -1,6 +1,7 @@
 // MQTT control packets as values. 3.1, 3.1.1 and 5.0 share them: what a version does not have is left at its default.
 //
-// Views (std::string_view, Bytes) point into the bytes that were decoded, or into what the caller encodes from, and live as long as these.
+// Views (std::string_view, Bytes) point into the bytes that were decoded, or into what the caller encodes from, and
+// live as long as these. Equality compares what they show.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,7 @@ struct Will {
   QoS qos = QoS::AtMostOnce;
   bool retain = false;
   Properties properties;
+  bool operator==(const Will&) const;
 };
 
 struct Connect {
@@ -36,12 +38,14 @@ struct Connect {
   // Bit 7 of the protocol level: mosquitto and its kin mark a bridge so. Kept, otherwise without meaning here.
   bool bridge = false;
   Properties properties;
+  bool operator==(const Connect&) const;
 };
 
 struct ConnAck {
   bool session_present = false;
   ReasonCode reason = ReasonCode::Success;  // mapped to a return code for 3.x
   Properties properties;
+  bool operator==(const ConnAck&) const = default;
 };
 
 struct Publish {
@@ -54,6 +58,8 @@ struct Publish {
   base::Bytes payload;
   // The property bytes as they came, without their length; empty before 5.0. For passing on unaltered.
   base::Bytes raw_properties;
+  // Without raw_properties, which say what .properties say.
+  bool operator==(const Publish&) const;
 };
 
 // PUBACK, PUBREC, PUBREL and PUBCOMP.
@@ -62,6 +68,7 @@ struct Ack {
   PacketId packet_id = 0;
   ReasonCode reason = ReasonCode::Success;
   Properties properties;
+  bool operator==(const Ack&) const = default;
 };
 
 enum class RetainHandling : std::uint8_t { SendAtSubscribe = 0, SendIfNew = 1, DoNotSend = 2 };
@@ -78,41 +85,52 @@ struct Subscribe {
   struct Entry {
     std::string_view filter;
     SubscriptionOptions options;
+    bool operator==(const Entry&) const = default;
   };
   PacketId packet_id = 0;
   Properties properties;
   boost::container::small_vector<Entry, 4> entries;
+  bool operator==(const Subscribe&) const = default;
 };
 
 struct SubAck {
   PacketId packet_id = 0;
   Properties properties;
   boost::container::small_vector<ReasonCode, 4> reasons;  // 3.x: failures become 0x80
+  bool operator==(const SubAck&) const = default;
 };
 
 struct Unsubscribe {
   PacketId packet_id = 0;
   Properties properties;
   boost::container::small_vector<std::string_view, 4> filters;
+  bool operator==(const Unsubscribe&) const = default;
 };
 
 struct UnsubAck {
   PacketId packet_id = 0;
   Properties properties;
   boost::container::small_vector<ReasonCode, 4> reasons;  // not sent in 3.x
+  bool operator==(const UnsubAck&) const = default;
 };
 
-struct PingReq {};
-struct PingResp {};
+struct PingReq {
+  bool operator==(const PingReq&) const = default;
+};
+struct PingResp {
+  bool operator==(const PingResp&) const = default;
+};
 
 struct Disconnect {
   ReasonCode reason = ReasonCode::Success;
   Properties properties;
+  bool operator==(const Disconnect&) const = default;
 };
 
 struct Auth {
   ReasonCode reason = ReasonCode::Success;
   Properties properties;
+  bool operator==(const Auth&) const = default;
 };
 
 using Packet = std::variant<Connect, ConnAck, Publish, Ack, Subscribe, SubAck, Unsubscribe, UnsubAck, PingReq, PingResp,

@@ -57,14 +57,19 @@ enum class ReasonCode : std::uint8_t {
 
 constexpr bool is_failure(ReasonCode code) { return static_cast<std::uint8_t>(code) >= 0x80; }
 
-// The name in the standard's table, in English: "Keep Alive timeout". "unknown reason code" for a value that is in none.
+// The name in the standard's table, in English: "Keep Alive timeout". "unknown reason code" for a value that is in
+// none.
 std::string_view reason_name(ReasonCode code);
 
-// True if a packet of this type, sent by that side, may carry the code (the "Packets" column of table 2-6 and 3.14.2.1 etc.).
+// True if a packet of this type, sent by that side, may carry the code (the "Packets" column of table 2-6 and 3.14.2.1
+// etc.).
 bool reason_allowed(PacketType type, Sender sender, std::uint8_t code);
 
-// CONNACK's return code for 3.1 and 3.1.1 (table 3.1): the nearest of 0..5. Codes that have no counterpart give nullopt: the connection is
-// then closed without a CONNACK.
+// CONNACK's return code for 3.1 and 3.1.1 (table 3.1): the nearest of 0..5. Codes that have no counterpart give
+// nullopt: the connection is then closed without a CONNACK.
 std::optional<std::uint8_t> connack_return_code_v3(ReasonCode code);
+
+// The other way, for who reads a CONNACK; nullopt for a code that 3.1.1 reserves.
+std::optional<ReasonCode> reason_of_return_code_v3(std::uint8_t code);
 
 }  // namespace vigil::mqtt

@@ -16,8 +16,8 @@ struct TopicFilter {
   bool shared() const { return !group.empty(); }
   bool operator==(const TopicFilter&) const = default;
 
-  // nullopt: wildcards in the wrong place, empty, too long; `$share` without a group or a filter, or with a wildcard in the group's name
-  // [MQTT-4.8.2-1, -2].
+  // nullopt: wildcards in the wrong place, empty, too long; `$share` without a group or a filter, or with a wildcard in
+  // the group's name [MQTT-4.8.2-1, -2].
   static std::optional<TopicFilter> parse(std::string_view text);
 };
 
@@ -26,8 +26,8 @@ bool has_wildcard(std::string_view filter);
 // Levels: "a/b/c" has three, "/" two.
 std::size_t topic_levels(std::string_view text);
 
-// Whether a filter (not shared) matches a topic name; a leading wildcard does not match a topic that begins with `$` [MQTT-4.7.2-1].
-// The plain definition; the trees in `topics` are tested against it.
+// Whether a filter (not shared) matches a topic name; a leading wildcard does not match a topic that begins with `$`
+// [MQTT-4.7.2-1]. The plain definition; the trees in `topics` are tested against it.
 bool matches(std::string_view filter, std::string_view topic);
 
 }  // namespace vigil::mqtt

@@ -1,0 +1,98 @@
+#include "mqtt/topic.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+namespace vigil::mqtt {
+namespace {
+
+constexpr std::size_t kMaxLength = 65'535;
+constexpr std::string_view kShare = "$share";
+
+constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101ULL;
+constexpr std::uint64_t kHighs = 0x8080'8080'8080'8080ULL;
+
+// Not zero if one of the eight bytes is zero.
+constexpr std::uint64_t zero_byte(std::uint64_t word) { return (word - kOnes) & ~word & kHighs; }
+
+// Splits off the first level; `text` becomes what follows the slash. False when this was the last level.
+bool next_level(std::string_view& text, std::string_view& level) {
+  const std::size_t slash = text.find('/');
+  if (slash == std::string_view::npos) {
+    level = text;
+    text = {};
+    return false;
+  }
+  level = text.substr(0, slash);
+  text.remove_prefix(slash + 1);
+  return true;
+}
+
+// A filter that is not shared: a wildcard stands alone in its level, '#' only in the last [MQTT-4.7.1-1, -2].
+bool valid_filter(std::string_view text) {
+  if (text.empty()) return false;
+  bool more = true;
+  while (more) {
+    std::string_view level;
+    more = next_level(text, level);
+    if (level.find_first_of(std::string_view("+#\0", 3)) == std::string_view::npos) continue;
+    if (level.size() != 1 || level[0] == '\0') return false;
+    if (level[0] == '#' && more) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool valid_topic_name(std::string_view topic) {
+  if (topic.empty() || topic.size() > kMaxLength) return false;
+  const char* p = topic.data();
+  std::size_t left = topic.size();
+  for (; left >= 8; p += 8, left -= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, p, 8);
+    if ((zero_byte(word) | zero_byte(word ^ (kOnes * '+')) | zero_byte(word ^ (kOnes * '#'))) != 0) return false;
+  }
+  return std::all_of(p, p + left, [](char c) { return c != '+' && c != '#' && c != '\0'; });
+}
+
+std::optional<TopicFilter> TopicFilter::parse(std::string_view text) {
+  if (text.size() > kMaxLength) return std::nullopt;
+  TopicFilter result{.filter = text, .group = {}};
+  std::string_view rest = text;
+  std::string_view first;
+  const bool more = next_level(rest, first);
+  if (first == kShare) {
+    if (!more || !next_level(rest, result.group)) return std::nullopt;
+    if (result.group.empty() || result.group.find_first_of(std::string_view("+#\0", 3)) != std::string_view::npos) {
+      return std::nullopt;
+    }
+    result.filter = rest;
+  }
+  if (!valid_filter(result.filter)) return std::nullopt;
+  return result;
+}
+
+bool has_wildcard(std::string_view filter) { return filter.find_first_of("+#") != std::string_view::npos; }
+
+std::size_t topic_levels(std::string_view text) {
+  return static_cast<std::size_t>(std::count(text.begin(), text.end(), '/')) + 1;
+}
+
+bool matches(std::string_view filter, std::string_view topic) {
+  if (topic.starts_with('$') && (filter.starts_with('+') || filter.starts_with('#'))) return false;
+  for (;;) {
+    std::string_view wanted;
+    std::string_view given;
+    const bool more_filter = next_level(filter, wanted);
+    const bool more_topic = next_level(topic, given);
+    if (wanted == "#") return true;
+    if (wanted != "+" && wanted != given) return false;
+    if (!more_filter) return !more_topic;
+    // "sport/#" matches "sport" too: '#' includes the parent level.
+    if (!more_topic) return filter == "#";
+  }
+}
+
+}  // namespace vigil::mqtt

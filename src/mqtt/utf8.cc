@@ -1,0 +1,62 @@
+#include "mqtt/utf8.h"
+
+#include <cstdint>
+#include <cstring>
+
+namespace vigil::mqtt {
+namespace {
+
+constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101ULL;
+constexpr std::uint64_t kHighs = 0x8080'8080'8080'8080ULL;
+
+bool continuation(std::uint8_t byte) { return (byte & 0xC0U) == 0x80U; }
+
+// The length of the code point that begins with a byte of 0x80 or above; 0 if it is not well-formed (table 3-7 of the
+// Unicode standard: no overlong forms, no surrogates, nothing above U+10FFFF).
+std::size_t code_point(const std::uint8_t* p, std::size_t left) {
+  const std::uint8_t first = p[0];
+  if (first >= 0xC2 && first <= 0xDF) return left >= 2 && continuation(p[1]) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    if (left < 3 || !continuation(p[1]) || !continuation(p[2])) return 0;
+    if (first == 0xE0 && p[1] < 0xA0) return 0;
+    if (first == 0xED && p[1] > 0x9F) return 0;
+    return 3;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    if (left < 4 || !continuation(p[1]) || !continuation(p[2]) || !continuation(p[3])) return 0;
+    if (first == 0xF0 && p[1] < 0x90) return 0;
+    if (first == 0xF4 && p[1] > 0x8F) return 0;
+    return 4;
+  }
+  return 0;
+}
+
+}  // namespace
+
+bool valid_utf8(std::string_view text) {
+  const auto* p = reinterpret_cast<const std::uint8_t*>(text.data());
+  std::size_t left = text.size();
+  while (left > 0) {
+    // Eight bytes at once while all are in 0x01..0x7F: subtracting one sets the high bit of the lowest zero byte.
+    while (left >= 8) {
+      std::uint64_t word;
+      std::memcpy(&word, p, 8);
+      if (((word | (word - kOnes)) & kHighs) != 0) break;
+      p += 8;
+      left -= 8;
+    }
+    while (left > 0 && *p < 0x80) {
+      if (*p == 0) return false;
+      ++p;
+      --left;
+    }
+    if (left == 0) return true;
+    const std::size_t length = code_point(p, left);
+    if (length == 0) return false;
+    p += length;
+    left -= length;
+  }
+  return true;
+}
+
+}  // namespace vigil::mqtt
