@@ -1,0 +1,198 @@
+"""Starts and ends the brokers that the measurements compare, and describes the machine they run on.
+
+Every broker listens on a free loopback port, keeps its files in a temporary directory, logs errors only, and is ended by its
+process id. Nothing that was not started here is touched.
+"""
+
+import ctypes
+import os
+import pathlib
+import platform
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+START_LIMIT_S = 20
+STOP_LIMIT_S = 15
+
+
+class BrokerError(Exception):
+    """A sentence for the person who runs the script."""
+
+
+def raise_open_files():
+    """Children inherit it: 12,000 connections do not fit into the usual soft limit of 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def die_with_parent():
+    """Runs in the child: whatever ends the script ends the broker."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def answers_mqtt(port):
+    """Whether a CONNECT (3.1.1) is answered with CONNACK 0."""
+    connect = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x3c\x00\x05probe"
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as sock:
+            sock.sendall(connect)
+            answer = sock.recv(4)
+            sock.sendall(b"\xe0\x00")
+            return answer == b"\x20\x02\x00\x00"
+    except OSError:
+        return False
+
+
+class Broker:
+    """A running broker; a context manager that ends it."""
+
+    def __init__(self, name, command, port, directory, environment=None):
+        self.name = name
+        self.port = port
+        self.directory = directory
+        self.log = pathlib.Path(directory.name) / "broker.log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory.name,
+                env={**os.environ, **(environment or {})}, preexec_fn=die_with_parent)
+        self.wait_until_ready()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def last_words(self):
+        return self.log.read_text(errors="replace")[-2000:].strip()
+
+    def wait_until_ready(self):
+        limit = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < limit:
+            if self.process.poll() is not None:
+                words = self.last_words()
+                self.stop()
+                raise BrokerError(f"{self.name} ended at once with code {self.process.returncode}: {words}")
+            if answers_mqtt(self.port):
+                return
+            time.sleep(0.05)
+        words = self.last_words()
+        self.stop()
+        raise BrokerError(f"{self.name} did not answer on port {self.port} within {START_LIMIT_S} s: {words}")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(STOP_LIMIT_S)
+        self.directory.cleanup()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+def write(directory, name, text):
+    path = pathlib.Path(directory.name) / name
+    path.write_text(text)
+    return str(path)
+
+
+def start_vigilmq(binary, tick_ms=1000):
+    directory, port = tempfile.TemporaryDirectory(prefix="bench-vigilmq-"), free_port()
+    config = write(directory, "vigilmq.toml", f"""
+drain_timeout_s = 0
+
+[log]
+level = "error"
+
+[[listener]]
+name = "bench"
+bind = "127.0.0.1:{port}"
+""")
+    return Broker("vigilmq", [str(binary), "--config", config], port, directory,
+                  {"MQTT_KEEP_ALIVE_MONITORING_DELAY_MS": str(tick_ms)})
+
+
+def start_mosquitto(binary):
+    directory, port = tempfile.TemporaryDirectory(prefix="bench-mosquitto-"), free_port()
+    # Started by root it would become a user who cannot write here; nothing is written, so it may stay who it is.
+    config = write(directory, "mosquitto.conf", f"""
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence false
+log_dest stderr
+log_type error
+max_connections -1
+user {os.environ.get("USER", "root") if os.geteuid() else "root"}
+""")
+    return Broker("mosquitto", [binary, "-c", config], port, directory)
+
+
+def start_nats_server(binary):
+    directory, port = tempfile.TemporaryDirectory(prefix="bench-nats-"), free_port()
+    config = write(directory, "nats.conf", f"""
+server_name: bench
+host: 127.0.0.1
+port: {free_port()}
+max_connections: 65536
+jetstream {{ store_dir: "{directory.name}/jetstream" }}
+mqtt {{ host: 127.0.0.1, port: {port} }}
+""")
+    return Broker("nats-server", [binary, "-c", config], port, directory)
+
+
+# name: (binary on the PATH, how to start it, newest protocol it speaks, Debian's package)
+PEERS = {
+    "mosquitto": ("mosquitto", start_mosquitto, 5, "mosquitto"),
+    "nats-server": ("nats-server", start_nats_server, 4, "nats-server"),
+}
+
+
+def find_program(name):
+    """Debian puts servers into /usr/sbin, which is not on everybody's PATH."""
+    return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+
+
+def version_of(binary):
+    """The first thing in a program's --version (or, for mosquitto, its help) that looks like a version."""
+    for flag in ("--version", "-h"):
+        done = subprocess.run([str(binary), flag], capture_output=True, text=True, timeout=10, check=False)
+        found = re.search(r"\d+\.\d+(\.\d+)?\S*", done.stdout + done.stderr)
+        if found:
+            return found.group(0)
+    return "unknown"
+
+
+def load_program(build_dir, name):
+    path = pathlib.Path(build_dir).resolve() / name
+    if not os.access(path, os.X_OK):
+        raise BrokerError(f"{path} is not built: cmake --workflow --preset release")
+    return path
+
+
+def describe_machine():
+    cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
+                if line.startswith("model name")), platform.machine())
+    memory_kib = int(re.search(r"MemTotal:\s+(\d+)", pathlib.Path("/proc/meminfo").read_text()).group(1))
+    release = re.search(r'PRETTY_NAME="([^"]*)"', pathlib.Path("/etc/os-release").read_text())
+    return (f"{os.cpu_count()} cores of {cpu}, {memory_kib / 2**20:.1f} GiB, "
+            f"{release.group(1) if release else platform.system()}, Linux {platform.release()}, "
+            f"load average at the start {os.getloadavg()[0]:.2f}")
