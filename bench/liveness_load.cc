@@ -33,6 +33,7 @@ nlohmann::json to_json(const LivenessOptions& options, const LivenessReport& rep
                      {"clean", report.clean()},
                      {"close_late", to_json(report.close_lateness)},
                      {"will_late", to_json(report.will_lateness)},
+                     {"close_late_from_answer", to_json(report.close_after_answer)},
                      {"ping_answer", to_json(report.ping_answer)},
                      {"last_ping_answer", to_json(report.last_ping_answer)},
                      {"beat_late", to_json(report.beat_lateness)},
@@ -64,6 +65,7 @@ void print_table(const LivenessOptions& options, const LivenessReport& report) {
   fmt::print("{:34} {:>7} {:>10} {:>10} {:>10} {:>10}\n", "milliseconds", "count", "min", "p50", "p99", "max");
   print_row("close after 1.5 x K", report.close_lateness);
   print_row("will after 1.5 x K", report.will_lateness);
+  print_row("close, counted from PINGRESP", report.close_after_answer);
   print_row("PINGRESP to pingers", report.ping_answer);
   print_row("PINGRESP to the last words", report.last_ping_answer);
   print_row("noise: own 1 ms beat", report.beat_lateness);

@@ -31,7 +31,8 @@ enum class Role : std::uint8_t { Watcher, Pinger, Silent };
 struct Client {
   Fd fd;
   Framer framer;
-  Instant ping_sent;  // of the latest PINGREQ
+  Instant ping_sent;      // of the latest PINGREQ
+  Instant ping_answered;  // of the latest PINGRESP
   State state = State::Idle;
   Role role = Role::Pinger;
   bool ping_open = false;  // sent and not answered
@@ -284,6 +285,7 @@ class Swarm {
   void on_pingresp(Client& client, Instant read_at) {
     if (!client.ping_open) return;
     client.ping_open = false;
+    client.ping_answered = read_at;
     if (!measuring_) return;
     if (client.role == Role::Pinger) report_.ping_answer.add(read_at - client.ping_sent);
     if (client.silent) report_.last_ping_answer.add(read_at - client.ping_sent);
@@ -322,6 +324,9 @@ class Swarm {
     const Duration late = seen - (client.ping_sent + silence_limit_);
     if (!client.silent || late < Duration(0)) ++report_.early_closes;
     if (client.silent) report_.close_lateness.add(late);
+    if (client.silent && !client.ping_open) {
+      report_.close_after_answer.add(seen - (client.ping_answered + silence_limit_));
+    }
   }
 
   void ping(Client& client) {

@@ -5,9 +5,9 @@
 // moment and nothing more. From there the broker is on its own, and the swarm notes when it closes whom.
 //
 // Lateness is counted from just before the last PINGREQ was written, plus 1.5 x K [MQTT-3.1.2-22], to when the close
-// (or the will) was seen. The broker cannot have read that packet sooner, nor closed later than was seen: the lateness
-// is an upper bound. How far it may be off is reported beside it: the answer time of the last PINGREQ and the lateness
-// of the swarm's own 1 ms beat.
+// (or the will) was seen. The broker cannot have read that packet sooner, nor closed later than was seen: this lateness
+// is an upper bound. Counted from the PINGRESP instead, it is a lower bound. The lateness of the swarm's own 1 ms beat
+// tells how late it sees things.
 #pragma once
 
 #include <sys/types.h>
@@ -45,9 +45,10 @@ struct LivenessOptions {
 struct LivenessReport {
   Samples close_lateness;
   Samples will_lateness;
-  Samples ping_answer;       // PINGREQ to PINGRESP of the pingers while measuring
-  Samples last_ping_answer;  // the same for the last words of the silent
-  Samples beat_lateness;     // the swarm's own noise while measuring
+  Samples close_after_answer;  // lateness counted from the PINGRESP to the last PINGREQ: the broker had read it by then
+  Samples ping_answer;         // PINGREQ to PINGRESP of the pingers while measuring
+  Samples last_ping_answer;    // the same for the last words of the silent
+  Samples beat_lateness;       // the swarm's own noise while measuring
 
   unsigned early_closes = 0;  // before 1.5 x K, or before the client had fallen silent at all
   unsigned early_wills = 0;
