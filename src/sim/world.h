@@ -1,0 +1,210 @@
+// The world around the broker's core: N shards in virtual time, their sockets, mailboxes and wake-ups.
+//
+// It applies the effects of a turn in the order that effect.h gives, as the server does. Posting the mail of a turn takes (virtual) time
+// unless the world is prompt: other shards' turns fall between. A mailbox is one queue a shard, so what was posted first is taken first.
+// A stalled shard takes no turns; when it wakes, what waits in its sockets and its mailbox is processed before its timers.
+//
+// Deterministic: the same options and the same calls give the same run, and the same trace().
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "broker/shard_core.h"
+#include "sim/sim_network.h"
+
+namespace vigil::sim {
+
+using LinkId = std::uint32_t;
+
+// The program at the other end of a link.
+class Peer {
+ public:
+  virtual ~Peer() = default;
+  virtual void on_bytes(LinkId link, base::Bytes bytes, base::Instant now) = 0;
+  // The broker closed, or nothing: a silent link tells nobody.
+  virtual void on_closed(LinkId link, base::Instant now) = 0;
+};
+
+// What the core did, as seen at its sockets, at the moment it did it. The oracle's and the log's eyes.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // The core was given these bytes.
+  virtual void on_read(LinkId, base::Bytes, base::Instant) {}
+  // The socket took these bytes of the core's.
+  virtual void on_write(LinkId, base::Bytes, base::Instant) {}
+  // The core closed the link.
+  virtual void on_close(LinkId, broker::DisconnectReason, base::Instant) {}
+  // The core was told that the link ended.
+  virtual void on_end(LinkId, broker::SocketEnd, base::Instant) {}
+  // Bytes reached the broker's socket (they are not read yet).
+  virtual void on_arrival(LinkId, base::Bytes, base::Instant) {}
+  // All effects of a turn have been applied.
+  virtual void on_turn(unsigned /*shard*/, base::Instant) {}
+};
+
+struct WorldOptions {
+  unsigned shards = 1;
+  std::uint64_t seed = 1;
+  broker::Limits limits;
+  broker::KeepAlivePolicy keep_alive;
+  std::vector<std::string> auth_methods;
+  // Everything without delay, whole writes; otherwise wake-ups, posting and writes vary.
+  bool prompt = false;
+};
+
+class World {
+ public:
+  // A shard is never later than this to take the turn it owes, unless it is stalled.
+  static constexpr base::Duration kMaxWakeUp = base::milliseconds(1);
+
+  explicit World(WorldOptions options, Observer* observer = nullptr);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  base::Instant now() const { return now_; }
+  const WorldOptions& options() const { return options_; }
+
+  // --- clients ------------------------------------------------------------------------------------------------------------
+  // Opens a connection to `shard`. The peer lives longer than the world, or detaches.
+  LinkId connect(Peer& peer, const LinkProfile& profile, unsigned shard);
+  void send(LinkId link, base::Bytes bytes);
+  // Without a DISCONNECT of MQTT: that is for the peer to send.
+  void end(LinkId link, StreamEnd how);
+  void silence(LinkId link);
+  void set_reading(LinkId link, bool reading);
+  void set_window(LinkId link, std::size_t bytes);
+  void detach(LinkId link);
+
+  // --- the broker -----------------------------------------------------------------------------------------------------------
+  // The shard takes no turn for this long.
+  void stall(unsigned shard, base::Duration length);
+  bool kick(std::string_view client_id);
+  // Every shard, until nobody is connected.
+  void shut_down();
+  void reconfigure(const broker::Limits& limits, const broker::KeepAlivePolicy& keep_alive);
+  broker::ShardCore& core(unsigned shard) { return *shards_[shard].core; }
+  const broker::ShardCore& core(unsigned shard) const { return *shards_[shard].core; }
+  unsigned shards() const { return static_cast<unsigned>(shards_.size()); }
+  std::size_t connections() const;
+  std::size_t sessions() const;
+  broker::Stats stats() const;
+  // The broker's end of the link is open.
+  bool open(LinkId link) const;
+  // Nothing waits to be written to it.
+  bool drained(LinkId link) const;
+  // The length of all stalls of this shard that fall into the span.
+  base::Duration stalled(unsigned shard, base::Instant from, base::Instant to) const;
+  unsigned shard_of(LinkId link) const { return links_[link].shard; }
+
+  // --- time -----------------------------------------------------------------------------------------------------------------
+  void at(base::Instant when, std::function<void()> what);
+  void after(base::Duration delay, std::function<void()> what) { at(now_ + delay, std::move(what)); }
+  // Runs everything up to and including that moment.
+  void run_until(base::Instant until);
+  void run_for(base::Duration length) { run_until(now_ + length); }
+  // What is due now, without letting time pass.
+  void run_now() { run_until(now_); }
+
+  // A hash of all that passed the broker's sockets, and when.
+  std::uint64_t trace() const { return trace_; }
+  std::uint64_t events() const { return events_; }
+  // A turn that never ends, an effect for a link that is not there: set once, with the first finding.
+  const std::string& fault() const { return fault_; }
+
+ private:
+  enum class EventKind : std::uint8_t { Turn, LinkDue, Post, Call };
+  struct Event {
+    base::Instant when;
+    std::uint64_t sequence = 0;
+    EventKind kind = EventKind::Call;
+    std::uint64_t a = 0;
+    bool operator>(const Event& other) const {
+      return when != other.when ? when > other.when : sequence > other.sequence;
+    }
+  };
+
+  enum class Stage : std::uint8_t { Connecting, Open, Moving, Closed };
+  struct LinkState {
+    Link link;
+    Peer* peer = nullptr;
+    unsigned shard = 0;
+    Stage stage = Stage::Connecting;
+    broker::ConnectionId connection;
+    bool writable = false;  // the window has opened
+    bool blocked = false;   // bytes wait for the window
+  };
+
+  using Post = std::variant<broker::Mail, broker::HandOver>;
+  struct ShardState {
+    std::unique_ptr<broker::ShardCore> core;
+    std::deque<Post> mailbox;
+    std::vector<LinkId> ready;
+    std::unordered_map<std::uint64_t, LinkId> connections;
+    broker::Effects pending;  // being applied
+    std::deque<std::pair<unsigned, std::vector<broker::Mail>>> posts;
+    bool busy = false;       // applying: its turn is not over
+    bool turn_wanted = false;
+    base::Instant turn_at = base::Instant::never();
+    base::Instant stalled_until;
+    std::vector<std::pair<base::Instant, base::Instant>> stalls;
+    base::Instant spinning_since;
+    unsigned turns_now = 0;
+  };
+
+  void schedule(base::Instant when, EventKind kind, std::uint64_t a);
+  void schedule_link(LinkId link, const std::vector<base::Instant>& arrivals);
+  void dispatch(const Event& event);
+  base::Duration jitter(base::Duration most);
+
+  // Asks for a turn of the shard, soon.
+  void wake(unsigned shard);
+  void wake_at(unsigned shard, base::Instant when);
+  void mark_ready(LinkId link);
+  void turn(unsigned shard);
+  void take_sockets(unsigned shard);
+  void take_mail(unsigned shard);
+  void apply(unsigned shard);
+  void post_next(unsigned shard);
+  void finish(unsigned shard);
+  void end_turn(unsigned shard);
+  void apply_closes(unsigned shard, const broker::Effects& effects);
+  void apply_handovers(unsigned shard, broker::Effects& effects);
+  void answer_auth(unsigned shard, const broker::Effects& effects);
+  void read_link(LinkId id, bool all);
+  void write_link(LinkId id);
+  void deliver(LinkId id);
+  LinkState* find(unsigned shard, broker::ConnectionId connection, LinkId* id);
+  void note(std::uint64_t kind, LinkId link, base::Bytes bytes);
+  void fail(std::string what);
+
+  WorldOptions options_;
+  Observer* observer_;
+  base::Random random_;
+  base::Instant now_;
+  std::uint64_t sequence_ = 0;
+  std::priority_queue<Event, std::vector<Event>, std::greater<>> queue_;
+  std::unordered_map<std::uint64_t, std::function<void()>> calls_;
+  std::uint64_t next_call_ = 0;
+  std::vector<ShardState> shards_;
+  std::deque<LinkState> links_;
+  std::uint64_t trace_ = 0xcbf29ce484222325ULL;
+  std::uint64_t events_ = 0;
+  std::string fault_;
+};
+
+}  // namespace vigil::sim
