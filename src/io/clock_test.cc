@@ -1,0 +1,24 @@
+#include "io/clock.h"
+
+#include <chrono>
+
+namespace vigil::io {
+namespace {
+
+TEST(Clock, MonotonicNeverGoesBack) {
+  base::Instant last = monotonic_now();
+  for (int i = 0; i < 1000; ++i) {
+    const base::Instant now = monotonic_now();
+    ASSERT_GE(now, last);
+    last = now;
+  }
+}
+
+TEST(Clock, WallIsTheTimeOfDay) {
+  using namespace std::chrono;
+  const std::int64_t expected = duration_cast<milliseconds>(system_clock::now().time_since_epoch()).count();
+  EXPECT_NEAR(static_cast<double>(wall_ms()), static_cast<double>(expected), 5000.0);
+}
+
+}  // namespace
+}  // namespace vigil::io

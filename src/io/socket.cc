@@ -1,0 +1,206 @@
+#include "io/socket.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstddef>
+
+#include "base/check.h"
+
+namespace vigil::io {
+namespace {
+
+Result<void> set_option(int fd, int level, int option, int value) {
+  if (::setsockopt(fd, level, option, &value, sizeof value) != 0) return Errno();
+  return {};
+}
+
+Result<Fd> stream_socket(int family) {
+  Fd fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) return Errno();
+  return fd;
+}
+
+Result<Fd> bind_and_listen(Fd fd, const Endpoint& endpoint, int backlog) {
+  sockaddr_storage address;
+  const socklen_t size = endpoint.to_sockaddr(address);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) return Errno();
+  if (::listen(fd.get(), backlog) != 0) return Errno();
+  return fd;
+}
+
+Result<Fd> listen_unix(const Endpoint& endpoint, int backlog) {
+  TRY(Fd fd, stream_socket(AF_UNIX));
+  Result<Fd> listener = bind_and_listen(std::move(fd), endpoint, backlog);
+  if (listener || listener.error() != std::errc::address_in_use) return listener;
+  // A file is in the way. Only one that is a socket which nobody listens on may go.
+  const std::string& path = std::get<UnixPath>(endpoint.value()).path;
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return listener;
+  const Result<Fd> probe = connect(endpoint);
+  if (probe || probe.error() != std::errc::connection_refused) return listener;
+  if (::unlink(path.c_str()) != 0) return Errno();
+  TRY(Fd again, stream_socket(AF_UNIX));
+  return bind_and_listen(std::move(again), endpoint, backlog);
+}
+
+Result<Fd> listen_tcp(const Endpoint& endpoint, int backlog) {
+  const bool v4 = std::holds_alternative<Ipv4>(endpoint.value());
+  TRY(Fd fd, stream_socket(v4 ? AF_INET : AF_INET6));
+  TRY_VOID(set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1));
+  if (!v4) {
+    const bool dual_stack = std::holds_alternative<AllInterfaces>(endpoint.value());
+    TRY_VOID(set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, dual_stack ? 0 : 1));
+  }
+  return bind_and_listen(std::move(fd), endpoint, backlog);
+}
+
+using NameCall = int (*)(int, sockaddr*, socklen_t*);
+Result<Endpoint> endpoint_by(NameCall call, int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (call(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return Errno();
+  return Endpoint::from_sockaddr(address, size);
+}
+
+Transfer failed() {
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return {.would_block = true};
+  return {.error = system_error(errno)};
+}
+
+std::uint32_t queue_bytes(int fd, unsigned long request) {
+  int bytes = 0;
+  return ::ioctl(fd, request, &bytes) == 0 && bytes > 0 ? static_cast<std::uint32_t>(bytes) : 0;
+}
+
+}  // namespace
+
+Result<Fd> listen(const Endpoint& endpoint, int backlog) {
+  if (endpoint.is_unix()) return listen_unix(endpoint, backlog);
+  Result<Fd> listener = listen_tcp(endpoint, backlog);
+  if (listener || !std::holds_alternative<AllInterfaces>(endpoint.value())) return listener;
+  const std::error_code error = listener.error();
+  if (error != std::errc::address_family_not_supported && error != std::errc::address_not_available) return listener;
+  return listen_tcp(Endpoint(Ipv4{.port = endpoint.port()}), backlog);
+}
+
+Result<std::optional<Accepted>> accept(int listener) {
+  for (;;) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    Fd fd(::accept4(listener, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      TRY(Endpoint peer, Endpoint::from_sockaddr(address, size));
+      return Accepted{std::move(fd), std::move(peer)};
+    }
+    switch (errno) {
+      case EAGAIN: return std::nullopt;
+      // Errors of the connection that waited, not of the listener: accept(2) asks to treat them as "try the next".
+      case EINTR:
+      case ECONNABORTED:
+      case ENETDOWN:
+      case EPROTO:
+      case ENOPROTOOPT:
+      case EHOSTDOWN:
+      case ENONET:
+      case EHOSTUNREACH:
+      case ENETUNREACH: continue;
+      default: return Errno();
+    }
+  }
+}
+
+Result<Fd> connect(const Endpoint& endpoint) {
+  sockaddr_storage address;
+  const socklen_t size = endpoint.to_sockaddr(address);
+  TRY(Fd fd, stream_socket(address.ss_family));
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno != EINPROGRESS)
+    return Errno();
+  return fd;
+}
+
+Transfer read(int fd, std::span<std::uint8_t> into) {
+  CHECK(!into.empty());
+  for (;;) {
+    const ssize_t n = ::recv(fd, into.data(), into.size(), 0);
+    if (n > 0) return {.n = static_cast<std::size_t>(n)};
+    if (n == 0) return {.eof = true};
+    if (errno != EINTR) return failed();
+  }
+}
+
+Transfer write(int fd, std::span<const iovec> pieces) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = std::min<std::size_t>(pieces.size(), IOV_MAX);
+  for (;;) {
+    const ssize_t n = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+    if (n >= 0) return {.n = static_cast<std::size_t>(n)};
+    if (errno != EINTR) return failed();
+  }
+}
+
+Result<Endpoint> local_endpoint(int fd) { return endpoint_by(::getsockname, fd); }
+Result<Endpoint> peer_endpoint(int fd) { return endpoint_by(::getpeername, fd); }
+
+std::error_code pending_error(int fd) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return system_error(errno);
+  return error == 0 ? std::error_code() : system_error(error);
+}
+
+Result<void> set_no_delay(int fd) { return set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+Result<void> set_keep_alive(int fd, const KeepAliveOptions& options) {
+  TRY_VOID(set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options.idle_s));
+  TRY_VOID(set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, options.interval_s));
+  TRY_VOID(set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, options.count));
+  return set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+}
+
+Result<void> set_user_timeout(int fd, std::chrono::milliseconds timeout) {
+  const auto ms = std::clamp<std::int64_t>(timeout.count(), 0, INT_MAX);
+  return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(ms));
+}
+
+Result<void> set_send_buffer(int fd, int bytes) { return set_option(fd, SOL_SOCKET, SO_SNDBUF, bytes); }
+Result<void> set_receive_buffer(int fd, int bytes) { return set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes); }
+
+// Fails only where the connection has gone already, and then there is nothing to tell.
+void shutdown_write(int fd) { static_cast<void>(::shutdown(fd, SHUT_WR)); }
+
+void close_with_reset(Fd fd) {
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  static_cast<void>(::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+}
+
+std::optional<base::TcpEvidence> tcp_evidence(int fd, std::error_code seen) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return std::nullopt;
+  const std::uint32_t unsent = queue_bytes(fd, SIOCOUTQNSD);
+  const std::uint32_t queued = queue_bytes(fd, SIOCOUTQ);
+  return base::TcpEvidence{.unsent_bytes = unsent,
+                           .unacknowledged_bytes = queued - std::min(queued, unsent),
+                           .unacknowledged_segments = info.tcpi_unacked,
+                           .retransmits = info.tcpi_retransmits,
+                           .total_retransmits = info.tcpi_total_retrans,
+                           .probes = info.tcpi_probes,
+                           .backoff = info.tcpi_backoff,
+                           .last_ack_received_ms = info.tcpi_last_ack_recv,
+                           .last_data_received_ms = info.tcpi_last_data_recv,
+                           .last_data_sent_ms = info.tcpi_last_data_sent,
+                           .rtt_us = info.tcpi_rtt,
+                           .state = info.tcpi_state,
+                           .timed_out = seen == std::errc::timed_out};
+}
+
+}  // namespace vigil::io

@@ -1,0 +1,81 @@
+// Nonblocking stream sockets: thin, exact wrappers of the system calls. Nothing here waits; waiting is the reactor's.
+//
+// Functions that take an `int fd` borrow it. SIGPIPE is never raised.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "base/tcp_evidence.h"
+#include "io/address.h"
+#include "io/error.h"
+#include "io/fd.h"
+
+namespace vigil::io {
+
+// A nonblocking listening socket. SO_REUSEADDR is set, so a restart need not wait for old connections to fade.
+// AllInterfaces is dual stack; an IPv6 address alone takes no IPv4. The file of a Unix socket that nobody listens on
+// any more is replaced; one that is in use, or is no socket, yields address_in_use. The file is not removed at close.
+Result<Fd> listen(const Endpoint& endpoint, int backlog);
+
+struct Accepted {
+  Fd fd;  // nonblocking, close-on-exec
+  Endpoint peer;
+};
+// The next waiting connection; none if nobody waits. Connections that died while they waited are passed over.
+// Errors are those of our side: out of descriptors (EMFILE, ENFILE) or memory; the connection then keeps waiting.
+Result<std::optional<Accepted>> accept(int listener);
+
+// Begins to connect; the socket is writable once that has succeeded or failed (pending_error says which).
+Result<Fd> connect(const Endpoint& endpoint);
+
+// What one read or write did. At most one of the flags and the error is set, and n may be above 0 only without them.
+struct Transfer {
+  std::size_t n = 0;
+  bool would_block = false;
+  bool eof = false;  // the peer has sent all it will (read only)
+  std::error_code error = {};
+};
+// One read. A short one (n < into.size()) means that nothing more was there at that moment. `into` must not be empty.
+Transfer read(int fd, std::span<std::uint8_t> into);
+// One gathered write; n may be less than the whole. Of more than IOV_MAX (1024) pieces the first 1024 are taken.
+Transfer write(int fd, std::span<const iovec> pieces);
+
+Result<Endpoint> local_endpoint(int fd);
+Result<Endpoint> peer_endpoint(int fd);
+// The error that the kernel noted on the socket (SO_ERROR), and takes it away; none is a zero code.
+std::error_code pending_error(int fd);
+
+// Small frames leave at once. Without it a peer that delays its acknowledgements shows stalls of some 40 ms.
+Result<void> set_no_delay(int fd);
+
+// TCP keep alive: after `idle_s` without anything from the peer a probe, then one each `interval_s`; after `count`
+// without an answer the connection fails with timed_out. Found dead after idle + interval x count at most.
+struct KeepAliveOptions {
+  int idle_s = 60;
+  int interval_s = 15;
+  int count = 4;
+};
+Result<void> set_keep_alive(int fd, const KeepAliveOptions& options);
+
+// How long sent data, or keep-alive probes, may stay unacknowledged before the connection fails with timed_out.
+// Replaces the count of KeepAliveOptions. 0 is the kernel's default (about 15 minutes for data).
+Result<void> set_user_timeout(int fd, std::chrono::milliseconds timeout);
+
+Result<void> set_send_buffer(int fd, int bytes);
+Result<void> set_receive_buffer(int fd, int bytes);
+
+// Tells the peer that nothing more follows (FIN); reading goes on.
+void shutdown_write(int fd);
+// Closes at once with RST: what the peer has not acknowledged is dropped, and nothing lingers in the kernel.
+void close_with_reset(Fd fd);
+
+// What the kernel knows of the connection now; none if it is not TCP. To be asked before the socket is closed. `seen`:
+// the error by which the connection ended, if it has: reading it took it off the socket, so the kernel no longer tells.
+std::optional<base::TcpEvidence> tcp_evidence(int fd, std::error_code seen = {});
+
+}  // namespace vigil::io
