@@ -69,30 +69,29 @@ class FilterTrie {
     if (size_ == 0) return {};
     const std::uint64_t hash = hash_text(trie_.seed(), topic);
     if (const auto* known = cache_.find(hash, topic, generation_)) return *known;
-    // A short walk is not worth a place in the cache: nobody asked for this topic, or there are next to no filters.
-    if (walk(topic) > kShortWalk) cache_.put(hash, topic, generation_, found_);
+    // A walk that ends at the root is not worth a place in the cache: nobody asked for such topics, or the filter is
+    // "#".
+    if (walk(topic) > 1) cache_.put(hash, topic, generation_, found_);
     return found_;
   }
 
  private:
-  static constexpr std::size_t kShortWalk = 1;
-
-  // Level by level with all nodes that match so far; each node is reached at most once. Returns the number of look-ups.
+  // Level by level with all nodes that match so far; each node is reached at most once. Returns how many that were.
   std::size_t walk(std::string_view topic) {
     found_.clear();
     now_.assign(1, &trie_.root());
-    std::size_t looked_up = 0;
+    std::size_t reached = 0;
     bool wildcards = !topic.starts_with('$');  // at the first level [MQTT-4.7.2-1]
     LevelReader levels(topic);
     for (std::string_view level; !now_.empty() && levels.next(level);) {
       next_.clear();
+      reached += now_.size();
       for (Node* node : now_) {
         if (wildcards) {
           if (node->many != nullptr) take(*node->many);
           if (node->one != nullptr) next_.push_back(node->one);
         }
         if (!node->has_plain_children()) continue;
-        ++looked_up;
         if (Node* child = trie_.child(*node, level)) next_.push_back(child);
       }
       wildcards = true;
@@ -102,7 +101,7 @@ class FilterTrie {
       take(*node);
       if (node->many != nullptr) take(*node->many);  // "a/#" matches "a" too
     }
-    return looked_up;
+    return reached;
   }
 
   void take(Node& node) {

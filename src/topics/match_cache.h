@@ -36,15 +36,15 @@ class MatchCache {
     return nullptr;
   }
 
-  // What a topic matches at a generation (never 0).
+  // What a topic that find does not know matches at a generation (never 0).
   void put(std::uint64_t hash, std::string_view topic, std::uint64_t generation, const std::vector<Value*>& matches) {
     if (topic.size() > kMaxTopicLength || matches.size() > kMaxMatches) return;
-    if (slots_.empty()) slots_.resize(kFewTopics);
+    if (slots_.empty()) reset(kFewTopics);
     const std::size_t first = set_of(hash);
     Slot* slot = &slots_[first];
     if (slot->generation == generation) {
       Slot* other = &slots_[first + 1];
-      if (other->generation == generation && ++evictions_ > slots_.size() && slots_.size() < kMaxTopics) {
+      if (other->generation == generation && ++evictions_ > slots_.size() / 4 && slots_.size() < kMaxTopics) {
         reset(slots_.size() * 2);
         put(hash, topic, generation, matches);
         return;
@@ -60,6 +60,11 @@ class MatchCache {
     bytes_ += slot->bytes();
     if (bytes_ > kMaxBytes) reset(slots_.size());
   }
+
+  // Of topics and matches, as bounded by kMaxBytes.
+  std::size_t bytes() const { return bytes_; }
+  // Places for topics, taken or free.
+  std::size_t capacity() const { return slots_.size(); }
 
  private:
   static constexpr std::size_t kFewTopics = 64;

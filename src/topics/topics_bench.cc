@@ -145,9 +145,6 @@ void memory_of(benchmark::State& state, Fill fill) {
     bytes = static_cast<double>(after.uordblks + after.hblkhd) - static_cast<double>(before.uordblks + before.hblkhd);
   }
   state.counters["bytes_each"] = bytes / static_cast<double>(names.size());
-  state.counters["ns_each"] =
-      benchmark::Counter(static_cast<double>(names.size()) * 1e-9,
-                         benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 void memory_of_subscriptions(benchmark::State& state) {
   memory_of<SubscriptionTree>(state, [](auto& tree, const auto& name) { tree.add(plain(name), by(1)); });
