@@ -14,9 +14,9 @@ namespace vigil::mqtt {
 // Why bytes are not a legal packet, and what the standard wants said.
 struct DecodeError {
   ReasonCode code = ReasonCode::MalformedPacket;
-  std::string_view field;   // where: "Will Topic", "Session Expiry Interval", "Remaining Length"
-  std::string_view detail;  // what: "not UTF-8", "occurs twice"
-  std::string_view clause;  // "MQTT-3.1.2-3", or empty
+  std::string_view field = {};   // where: "Will Topic", "Session Expiry Interval", "Remaining Length"
+  std::string_view detail = {};  // what: "not UTF-8", "occurs twice"
+  std::string_view clause = {};  // "MQTT-3.1.2-3", or empty
   bool operator==(const DecodeError&) const = default;
 };
 

@@ -19,11 +19,11 @@
 namespace vigil::mqtt {
 
 struct Will {
-  std::string_view topic;
-  base::Bytes payload;
+  std::string_view topic = {};
+  base::Bytes payload = {};
   QoS qos = QoS::AtMostOnce;
   bool retain = false;
-  Properties properties;
+  Properties properties = {};
   bool operator==(const Will&) const;
 };
 
@@ -31,20 +31,20 @@ struct Connect {
   Version version = Version::V311;
   bool clean_start = true;  // "Clean Session" before 5.0
   std::uint16_t keep_alive_s = 0;
-  std::string_view client_id;
-  std::optional<Will> will;
-  std::optional<std::string_view> user_name;
-  std::optional<base::Bytes> password;
+  std::string_view client_id = {};
+  std::optional<Will> will = {};
+  std::optional<std::string_view> user_name = {};
+  std::optional<base::Bytes> password = {};
   // Bit 7 of the protocol level: mosquitto and its kin mark a bridge so. Kept, otherwise without meaning here.
   bool bridge = false;
-  Properties properties;
+  Properties properties = {};
   bool operator==(const Connect&) const;
 };
 
 struct ConnAck {
   bool session_present = false;
   ReasonCode reason = ReasonCode::Success;  // mapped to a return code for 3.x
-  Properties properties;
+  Properties properties = {};
   bool operator==(const ConnAck&) const = default;
 };
 
@@ -52,12 +52,12 @@ struct Publish {
   bool dup = false;
   QoS qos = QoS::AtMostOnce;
   bool retain = false;
-  std::string_view topic;
+  std::string_view topic = {};
   PacketId packet_id = 0;  // 0 at QoS 0
-  Properties properties;
-  base::Bytes payload;
+  Properties properties = {};
+  base::Bytes payload = {};
   // The property bytes as they came, without their length; empty before 5.0. For passing on unaltered.
-  base::Bytes raw_properties;
+  base::Bytes raw_properties = {};
   // Without raw_properties, which say what .properties say.
   bool operator==(const Publish&) const;
 };
@@ -67,7 +67,7 @@ struct Ack {
   PacketType type = PacketType::PubAck;
   PacketId packet_id = 0;
   ReasonCode reason = ReasonCode::Success;
-  Properties properties;
+  Properties properties = {};
   bool operator==(const Ack&) const = default;
 };
 
@@ -83,34 +83,34 @@ struct SubscriptionOptions {
 
 struct Subscribe {
   struct Entry {
-    std::string_view filter;
-    SubscriptionOptions options;
+    std::string_view filter = {};
+    SubscriptionOptions options = {};
     bool operator==(const Entry&) const = default;
   };
   PacketId packet_id = 0;
-  Properties properties;
-  boost::container::small_vector<Entry, 4> entries;
+  Properties properties = {};
+  boost::container::small_vector<Entry, 4> entries = {};
   bool operator==(const Subscribe&) const = default;
 };
 
 struct SubAck {
   PacketId packet_id = 0;
-  Properties properties;
-  boost::container::small_vector<ReasonCode, 4> reasons;  // 3.x: failures become 0x80
+  Properties properties = {};
+  boost::container::small_vector<ReasonCode, 4> reasons = {};  // 3.x: failures become 0x80
   bool operator==(const SubAck&) const = default;
 };
 
 struct Unsubscribe {
   PacketId packet_id = 0;
-  Properties properties;
-  boost::container::small_vector<std::string_view, 4> filters;
+  Properties properties = {};
+  boost::container::small_vector<std::string_view, 4> filters = {};
   bool operator==(const Unsubscribe&) const = default;
 };
 
 struct UnsubAck {
   PacketId packet_id = 0;
-  Properties properties;
-  boost::container::small_vector<ReasonCode, 4> reasons;  // not sent in 3.x
+  Properties properties = {};
+  boost::container::small_vector<ReasonCode, 4> reasons = {};  // not sent in 3.x
   bool operator==(const UnsubAck&) const = default;
 };
 
@@ -123,13 +123,13 @@ struct PingResp {
 
 struct Disconnect {
   ReasonCode reason = ReasonCode::Success;
-  Properties properties;
+  Properties properties = {};
   bool operator==(const Disconnect&) const = default;
 };
 
 struct Auth {
   ReasonCode reason = ReasonCode::Success;
-  Properties properties;
+  Properties properties = {};
   bool operator==(const Auth&) const = default;
 };
 

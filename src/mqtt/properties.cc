@@ -24,40 +24,42 @@ constexpr PropertyPlaces kEverywhere =
     kInWill | kConnect | kPublish | kSubscribe | in_packet(PacketType::Unsubscribe) | kWithReason;
 
 using enum Property;
+using enum PropertyType;
+using Row = PropertyRow;
 using Type = PropertyType;
 using Rule = PropertyRule;
 
-// clang-format off
 constexpr std::array kTable = {
-    PropertyRow{PayloadFormatIndicator, 0x01, Type::Byte, Rule::ZeroOrOne, kPublish | kInWill, "Payload Format Indicator"},
-    PropertyRow{MessageExpiryInterval, 0x02, Type::FourByteInteger, Rule::Any, kPublish | kInWill, "Message Expiry Interval"},
-    PropertyRow{SessionExpiryInterval, 0x11, Type::FourByteInteger, Rule::Any, kConnect | kConnAck | kDisconnect, "Session Expiry Interval"},
-    PropertyRow{ServerKeepAlive, 0x13, Type::TwoByteInteger, Rule::Any, kConnAck, "Server Keep Alive"},
-    PropertyRow{RequestProblemInformation, 0x17, Type::Byte, Rule::ZeroOrOne, kConnect, "Request Problem Information"},
-    PropertyRow{WillDelayInterval, 0x18, Type::FourByteInteger, Rule::Any, kInWill, "Will Delay Interval"},
-    PropertyRow{RequestResponseInformation, 0x19, Type::Byte, Rule::ZeroOrOne, kConnect, "Request Response Information"},
-    PropertyRow{ReceiveMaximum, 0x21, Type::TwoByteInteger, Rule::NotZero, kConnect | kConnAck, "Receive Maximum"},
-    PropertyRow{TopicAliasMaximum, 0x22, Type::TwoByteInteger, Rule::Any, kConnect | kConnAck, "Topic Alias Maximum"},
-    PropertyRow{TopicAlias, 0x23, Type::TwoByteInteger, Rule::TopicAlias, kPublish, "Topic Alias"},
-    PropertyRow{MaximumQoS, 0x24, Type::Byte, Rule::ZeroOrOne, kConnAck, "Maximum QoS"},
-    PropertyRow{RetainAvailable, 0x25, Type::Byte, Rule::ZeroOrOne, kConnAck, "Retain Available"},
-    PropertyRow{MaximumPacketSize, 0x27, Type::FourByteInteger, Rule::NotZero, kConnect | kConnAck, "Maximum Packet Size"},
-    PropertyRow{WildcardSubscriptionAvailable, 0x28, Type::Byte, Rule::ZeroOrOne, kConnAck, "Wildcard Subscription Available"},
-    PropertyRow{SubscriptionIdentifierAvailable, 0x29, Type::Byte, Rule::ZeroOrOne, kConnAck, "Subscription Identifier Available"},
-    PropertyRow{SharedSubscriptionAvailable, 0x2A, Type::Byte, Rule::ZeroOrOne, kConnAck, "Shared Subscription Available"},
-    PropertyRow{ContentType, 0x03, Type::Text, Rule::Any, kPublish | kInWill, "Content Type"},
-    PropertyRow{ResponseTopic, 0x08, Type::Text, Rule::TopicName, kPublish | kInWill, "Response Topic"},
-    PropertyRow{CorrelationData, 0x09, Type::Binary, Rule::Any, kPublish | kInWill, "Correlation Data"},
-    PropertyRow{AssignedClientIdentifier, 0x12, Type::Text, Rule::Any, kConnAck, "Assigned Client Identifier"},
-    PropertyRow{AuthenticationMethod, 0x15, Type::Text, Rule::Any, kConnect | kConnAck | kAuth, "Authentication Method"},
-    PropertyRow{AuthenticationData, 0x16, Type::Binary, Rule::Any, kConnect | kConnAck | kAuth, "Authentication Data"},
-    PropertyRow{ResponseInformation, 0x1A, Type::Text, Rule::Any, kConnAck, "Response Information"},
-    PropertyRow{ServerReference, 0x1C, Type::Text, Rule::Any, kConnAck | kDisconnect, "Server Reference"},
-    PropertyRow{ReasonString, 0x1F, Type::Text, Rule::Any, kWithReason, "Reason String"},
-    PropertyRow{SubscriptionIdentifier, 0x0B, Type::VariableByteInteger, Rule::NotZero, kPublish | kSubscribe, "Subscription Identifier"},
-    PropertyRow{UserProperty, 0x26, Type::TextPair, Rule::Any, kEverywhere, "User Property"},
+    Row{PayloadFormatIndicator, 0x01, Byte, Rule::ZeroOrOne, kPublish | kInWill, "Payload Format Indicator"},
+    Row{MessageExpiryInterval, 0x02, FourByteInteger, Rule::Any, kPublish | kInWill, "Message Expiry Interval"},
+    Row{SessionExpiryInterval, 0x11, FourByteInteger, Rule::Any, kConnect | kConnAck | kDisconnect,
+        "Session Expiry Interval"},
+    Row{ServerKeepAlive, 0x13, TwoByteInteger, Rule::Any, kConnAck, "Server Keep Alive"},
+    Row{RequestProblemInformation, 0x17, Byte, Rule::ZeroOrOne, kConnect, "Request Problem Information"},
+    Row{WillDelayInterval, 0x18, FourByteInteger, Rule::Any, kInWill, "Will Delay Interval"},
+    Row{RequestResponseInformation, 0x19, Byte, Rule::ZeroOrOne, kConnect, "Request Response Information"},
+    Row{ReceiveMaximum, 0x21, TwoByteInteger, Rule::NotZero, kConnect | kConnAck, "Receive Maximum"},
+    Row{TopicAliasMaximum, 0x22, TwoByteInteger, Rule::Any, kConnect | kConnAck, "Topic Alias Maximum"},
+    Row{TopicAlias, 0x23, TwoByteInteger, Rule::TopicAlias, kPublish, "Topic Alias"},
+    Row{MaximumQoS, 0x24, Byte, Rule::ZeroOrOne, kConnAck, "Maximum QoS"},
+    Row{RetainAvailable, 0x25, Byte, Rule::ZeroOrOne, kConnAck, "Retain Available"},
+    Row{MaximumPacketSize, 0x27, FourByteInteger, Rule::NotZero, kConnect | kConnAck, "Maximum Packet Size"},
+    Row{WildcardSubscriptionAvailable, 0x28, Byte, Rule::ZeroOrOne, kConnAck, "Wildcard Subscription Available"},
+    Row{SubscriptionIdentifierAvailable, 0x29, Byte, Rule::ZeroOrOne, kConnAck, "Subscription Identifier Available"},
+    Row{SharedSubscriptionAvailable, 0x2A, Byte, Rule::ZeroOrOne, kConnAck, "Shared Subscription Available"},
+    Row{ContentType, 0x03, Text, Rule::Any, kPublish | kInWill, "Content Type"},
+    Row{ResponseTopic, 0x08, Text, Rule::TopicName, kPublish | kInWill, "Response Topic"},
+    Row{CorrelationData, 0x09, Binary, Rule::Any, kPublish | kInWill, "Correlation Data"},
+    Row{AssignedClientIdentifier, 0x12, Text, Rule::Any, kConnAck, "Assigned Client Identifier"},
+    Row{AuthenticationMethod, 0x15, Text, Rule::Any, kConnect | kConnAck | kAuth, "Authentication Method"},
+    Row{AuthenticationData, 0x16, Binary, Rule::Any, kConnect | kConnAck | kAuth, "Authentication Data"},
+    Row{ResponseInformation, 0x1A, Text, Rule::Any, kConnAck, "Response Information"},
+    Row{ServerReference, 0x1C, Text, Rule::Any, kConnAck | kDisconnect, "Server Reference"},
+    Row{ReasonString, 0x1F, Text, Rule::Any, kWithReason, "Reason String"},
+    Row{SubscriptionIdentifier, 0x0B, VariableByteInteger, Rule::NotZero, kPublish | kSubscribe,
+        "Subscription Identifier"},
+    Row{UserProperty, 0x26, TextPair, Rule::Any, kEverywhere, "User Property"},
 };
-// clang-format on
 
 constexpr std::size_t kIds = 0x2B;
 constexpr std::uint8_t kNoRow = 0xFF;
