@@ -1,0 +1,111 @@
+// What an operator can set: the values, where they come from, and what may change while the broker runs.
+//
+// Every key stands once, in the table of config_table.cc, with its type, default and one sentence; conf/vigilmq.toml
+// and docs/configuration.md are printed from that table. Sources, the later wins: defaults, TOML file, environment,
+// command line; and over them all the variable MQTT_KEEP_ALIVE_MONITORING_DELAY_MS, for keep_alive.monitoring_delay_ms.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "broker/limits.h"
+#include "server/bind_address.h"
+#include "server/log.h"
+
+namespace vigil::server {
+
+struct ListenerConfig {
+  std::string name = "default";
+  std::vector<BindAddress> bind = {BindAddress::localhost(1883)};
+  std::uint32_t max_connections = 0;  // 0: no bound but limits.max_connections
+  std::uint32_t backlog = 1024;
+  base::Duration tcp_keepalive_idle = base::seconds(60);
+  base::Duration tcp_keepalive_interval = base::seconds(10);
+  std::uint32_t tcp_keepalive_count = 6;
+  base::Duration tcp_user_timeout = base::seconds(30);  // 0: the kernel's own
+
+  bool operator==(const ListenerConfig&) const = default;
+  std::vector<ListenEndpoint> endpoints() const;
+  // TCP_USER_TIMEOUT of a connection whose keep alive in force is `keep_alive_s`: no unacknowledged data need stay
+  // longer than the keep alive gives the peer, so the smaller of tcp_user_timeout and 1.5 x K, yet at least 5 s. 0
+  // leaves the kernel's own.
+  base::Duration user_timeout(std::uint16_t keep_alive_s) const;
+};
+
+struct Config {
+  broker::KeepAlivePolicy keep_alive;
+  broker::Limits limits;  // of the whole broker; whoever starts the shards gives each its share
+
+  std::string node_id;       // empty: the host name
+  std::uint32_t shards = 0;  // 0: one a core
+  base::Duration drain_timeout = base::seconds(5);
+  bool allow_anonymous_remote = false;
+  LogLevel log_level = LogLevel::Info;
+  LogFormat log_format = LogFormat::Text;
+  bool log_timestamps = true;
+  std::vector<ListenerConfig> listeners = {ListenerConfig{}};
+};
+
+struct ConfigError {
+  std::string
+      where;  // "vigilmq.toml:12:9", "environment variable VIGILMQ_SHARDS", "--listen"; empty where nothing set it
+  std::string key;      // "keep_alive.max_s"; empty where no key is at fault
+  std::string message;  // "found 70000, expected an integer from 0 to 65535"
+
+  bool operator==(const ConfigError&) const = default;
+  std::string text() const;
+};
+
+// A value from the command line, in the form the environment takes too.
+struct ConfigOverride {
+  std::string option;  // "--listen", for messages
+  std::string key;     // "listener.0.bind"
+  std::string value;   // "127.0.0.1:1883,[::1]:1883"
+};
+
+using Environment = std::vector<std::pair<std::string, std::string>>;
+
+struct ConfigSources {
+  // What --config names; it must exist. Without it `default_file` is read if it exists.
+  std::optional<std::filesystem::path> file;
+  std::filesystem::path default_file = "/etc/vigilmq/vigilmq.toml";
+  // All variables; only VIGILMQ_... and MQTT_KEEP_ALIVE_MONITORING_DELAY_MS are looked at.
+  Environment environment;
+  std::vector<ConfigOverride> overrides;
+};
+
+// The variables of this process.
+Environment process_environment();
+
+// All errors of all sources, in the order of the sources, not only the first.
+base::Result<Config, std::vector<ConfigError>> load_config(const ConfigSources& sources);
+
+// One TOML text over the defaults, as a file of that name would be read.
+base::Result<Config, std::vector<ConfigError>> parse_config(std::string_view toml, std::string_view file_name);
+
+// What is wrong with the values taken together; `where` stays empty. load_config has asked this already.
+std::vector<ConfigError> validate(const Config& config);
+
+// What becomes of a configuration that is read again while the broker runs.
+struct ConfigReload {
+  Config config;                           // the old one with every change that can be applied now
+  std::vector<std::string> applied;        // keys, in the order of the table; "listener.0.backlog" for listeners
+  std::vector<std::string> needs_restart;  // changed in the file, unchanged in `config`
+};
+ConfigReload reload(const Config& old, const Config& fresh);
+
+// The configuration in force as a TOML file that reads back as the same; secrets are masked.
+std::string effective_toml(const Config& config);
+// conf/vigilmq.toml: every key with its default, commented out.
+std::string default_config_file();
+// docs/configuration.md.
+std::string config_docs();
+
+}  // namespace vigil::server
