@@ -1,14 +1,14 @@
 // Things referred to by id: an index and a generation, so that a stale id finds nothing.
 //
-// Insert, find and erase are O(1). Pointers from find() live until the next insert (the slots may move).
+// Insert, find and erase are O(1). Pointers from find() live until that thing is erased.
 // Owned by one shard; not thread-safe.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "base/check.h"
 
@@ -93,7 +93,7 @@ class SlotMap {
     std::uint32_t generation = 1;
     std::uint32_t next_free = kNone;
   };
-  std::vector<Slot> slots_;
+  std::deque<Slot> slots_;  // growing moves nothing
   std::uint32_t free_ = kNone;
   std::size_t size_ = 0;
 };

@@ -12,12 +12,12 @@ enum class DisconnectReason : std::uint8_t {
   ClientError,               // DISCONNECT with another reason code
   KeepAliveTimeout,
   SessionTakenOver,
-  ConnectionClosed,          // the peer closed the socket without DISCONNECT
-  ConnectionError,           // the socket failed (reset, TCP timeout)
-  ProtocolError,             // malformed or illegal packet
-  WriteStalled,              // the peer stopped reading
-  ConnectTimeout,            // no CONNECT, or authentication not finished, in time
-  ConnectionRefused,         // CONNECT answered with a failure
+  ConnectionClosed,   // the peer closed the socket without DISCONNECT
+  ConnectionError,    // the socket failed (reset, TCP timeout)
+  ProtocolError,      // malformed or illegal packet
+  WriteStalled,       // the peer stopped reading
+  ConnectTimeout,     // no CONNECT, or authentication not finished, in time
+  ConnectionRefused,  // CONNECT answered with a failure
   QuotaExceeded,
   NotAuthorized,
   AdministrativeAction,

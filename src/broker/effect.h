@@ -1,5 +1,6 @@
-// What a turn of the core asks of the world outside. Collected during the turn, applied once, in this order: mail, closes, handovers,
-// TCP settings, sends, log. (A closed connection's last bytes go before the sends: the loser of a take-over hears of it before the winner's CONNACK.)
+// What a turn of the core asks of the world outside. Collected during the turn, applied once, in this order: mail,
+// closes, handovers, TCP settings, sends, log. (A closed connection's last bytes go before the sends: the loser of a
+// take-over hears of it before the winner's CONNACK.)
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ struct PeerInfo {
   std::string listener;  // name
   bool loopback = false;
   bool allow_anonymous = false;
-  bool proxied = false;  // what TCP says is about the proxy in between
+  bool over_quota = false;   // more connections than allowed: its CONNECT is refused
+  bool proxied = false;      // what TCP says is about the proxy in between
   std::uint64_t socket = 0;  // the caller's own handle, handed back in effects
 };
 
@@ -32,7 +34,8 @@ struct Close {
   std::vector<std::uint8_t> last_bytes;
 };
 
-// The connection belongs to another shard: give the socket and these bytes to that shard's ShardCore::adopted. Its id here is stale.
+// The connection belongs to another shard: give the socket and these bytes to that shard's ShardCore::adopted. Its id
+// here is stale.
 struct HandOver {
   ConnectionId connection;
   std::uint64_t socket = 0;
@@ -73,7 +76,7 @@ struct Effects {
   std::vector<Close> closes;
   std::vector<HandOver> handovers;
   std::vector<TcpTimeout> tcp_timeouts;
-  std::vector<ConnectionId> sends;  // outbox not empty; each once
+  std::vector<ConnectionId> sends;     // outbox not empty; each once
   std::vector<ConnectionId> suspects;  // silent for too long: read their sockets once more, then ShardCore::judge each
   std::vector<AuthRequest> auth_requests;
   std::vector<LogLine> log;

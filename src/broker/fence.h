@@ -1,4 +1,5 @@
-// Whether this node may still answer for its clients. Asked before a CONNACK and before an acknowledgement; a single node always may.
+// Whether this node may still answer for its clients. Asked before a CONNACK and before an acknowledgement; a single
+// node always may.
 #pragma once
 
 #include "base/clock.h"

@@ -10,8 +10,10 @@ namespace vigil::broker {
 
 struct ConnectionTag;
 struct SessionTag;
+struct PresenceTag;
 using ConnectionId = base::SlotId<ConnectionTag>;  // of one shard
 using SessionId = base::SlotId<SessionTag>;        // of one shard
+using PresenceId = base::SlotId<PresenceTag>;      // of one shard
 
 using ShardId = std::uint8_t;
 inline constexpr unsigned kMaxShards = 64;

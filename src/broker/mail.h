@@ -27,12 +27,14 @@ struct SharePick {
   std::string filter;
 };
 
-// A message for the sessions of the receiving shard. Retained messages go to every shard: each keeps its own index of them.
+// A message for the sessions of the receiving shard. Retained messages go to every shard: each keeps its own index of
+// them.
 struct PublishMail {
   MessagePtr message;
-  bool plain = false;   // the receiver has (or may have) ordinary subscriptions that match
+  bool plain = false;  // the receiver has (or may have) ordinary subscriptions that match
   boost::container::small_vector<SharePick, 1> shares;
   ReceiptToken receipt;
+  std::uint8_t hops = 0;  // how often it was passed on because a share group's members had gone
 };
 
 struct ReceiptMail {
@@ -74,7 +76,8 @@ struct StatsMail {
 
 struct Mail {
   ShardId from = 0;
-  std::variant<PublishMail, ReceiptMail, InterestMail, InterestAppliedMail, SystemQueryMail, SystemReplyMail, StatsMail> body;
+  std::variant<PublishMail, ReceiptMail, InterestMail, InterestAppliedMail, SystemQueryMail, SystemReplyMail, StatsMail>
+      body;
 };
 
 }  // namespace vigil::broker

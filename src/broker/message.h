@@ -44,7 +44,8 @@ class Message {
   struct Spec {
     std::string_view topic;
     base::Bytes payload;
-    base::Bytes properties;  // 5.0, encoded: what is passed on unaltered (no message expiry, alias or subscription identifier)
+    base::Bytes
+        properties;  // 5.0, encoded: what is passed on unaltered (no message expiry, alias or subscription identifier)
     mqtt::QoS qos = mqtt::QoS::AtMostOnce;
     bool retain = false;
     base::Instant expires = base::Instant::never();

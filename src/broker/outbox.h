@@ -1,5 +1,5 @@
-// Bytes on their way to one connection, in two lanes: control packets (acks, PINGRESP, DISCONNECT), which are never dropped, pass
-// application messages, which are bounded. A frame once begun is finished first.
+// Bytes on their way to one connection, in two lanes: control packets (acks, PINGRESP, DISCONNECT), which are never
+// dropped, pass application messages, which are bounded. A frame once begun is finished first.
 //
 // Owned by its connection, on its shard. The socket's side takes with gather() and consume().
 #pragma once
@@ -22,8 +22,8 @@ class Outbox {
   // For control packets: append whole packets to this buffer.
   std::vector<std::uint8_t>& control() { return control_; }
 
-  // A frame of the data lane: begin, append its bytes (copied), optionally end with a payload that is not copied, finish.
-  // Between begin and end nothing else may be asked of the outbox.
+  // A frame of the data lane: begin, append its bytes (copied), optionally end with a payload that is not copied,
+  // finish. Between begin and end nothing else may be asked of the outbox.
   std::vector<std::uint8_t>& begin_frame();
   void end_frame() { finish_frame(0); }
   void end_frame(const MessagePtr& owner, base::Bytes payload);
@@ -33,7 +33,8 @@ class Outbox {
   // `written` bytes of what gather() gave have gone.
   void consume(std::size_t written);
 
-  // Drops the messages that wait; the rest of a frame already begun stays, so that what follows it can be read by the peer.
+  // Drops the messages that wait; the rest of a frame already begun stays, so that what follows it can be read by the
+  // peer.
   void drop_messages();
   // Everything left, in writing order, as one buffer; the outbox is then empty.
   std::vector<std::uint8_t> take_all();
@@ -41,9 +42,9 @@ class Outbox {
  private:
   // A run of the data lane: copied bytes, or a part of a shared message.
   struct Piece {
-    MessagePtr owner;             // null: in bytes_
+    MessagePtr owner;  // null: in bytes_
     const std::uint8_t* data = nullptr;
-    std::size_t offset = 0;       // into bytes_
+    std::size_t offset = 0;  // into bytes_
     std::size_t size = 0;
   };
 

@@ -1,8 +1,9 @@
 // One shard of the broker as a pure machine: events go in as calls, effects come out as values, time is an argument.
 //
-// All of a client's life happens on the shard its client id hashes to: keep alive, take-over, session, will and delivery need no lock.
-// A turn: any number of events, then the effects are applied once (effect.h gives the order). `now` never goes back between calls.
-// Not thread-safe: one shard, one thread. Nothing here blocks, reads a clock, or throws for what a peer sends.
+// All of a client's life happens on the shard its client id hashes to: keep alive, take-over, session, will and
+// delivery need no lock. A turn: any number of events, then the effects are applied once (effect.h gives the order).
+// `now` never goes back between calls. Not thread-safe: one shard, one thread. Nothing here blocks, reads a clock, or
+// throws for what a peer sends.
 //
 //   accepted socket ── opened ──► received* ──► CONNECT complete ──┬─ home: connected
 //                                                                  └─ elsewhere: HandOver ──► adopted (home shard)
@@ -33,9 +34,9 @@ struct ShardSetup {
   ShardId id = 0;
   unsigned shards = 1;
   std::string node_id = "vigil-1";
-  std::string version = "0.0.0";       // of the broker, for $SYS/broker/version
-  std::uint64_t incarnation = 1;       // of the node: rises with every start; client incarnations begin above it
-  std::uint64_t seed = 1;              // for assigned client ids
+  std::string version = "0.0.0";  // of the broker, for $SYS/broker/version
+  std::uint64_t incarnation = 1;  // of the node: rises with every start; client incarnations begin above it
+  std::uint64_t seed = 1;         // for assigned client ids
   Limits limits;
   KeepAlivePolicy keep_alive;
   std::vector<std::string> auth_methods;  // enhanced authentication methods that somebody outside answers for
@@ -64,8 +65,9 @@ class ShardCore {
   // The home shard of a client id.
   static ShardId home_of(std::string_view client_id, unsigned shards);
 
-  // --- events -------------------------------------------------------------------------------------------------------------
-  // A socket was accepted on this shard.
+  // --- events
+  // ------------------------------------------------------------------------------------------------------------- A
+  // socket was accepted on this shard.
   ConnectionId opened(PeerInfo peer, base::Instant now);
   // A handover arrived: the connection's unread bytes (its CONNECT first) are processed at once.
   ConnectionId adopted(HandOver handover, base::Instant now);
@@ -78,7 +80,8 @@ class ShardCore {
   void mail(Mail&& mail, base::Instant now);
   // Time has come to `now`: fires what is due, at most a bounded number (next_deadline() then is not later than now).
   void advance(base::Instant now);
-  // A suspect's socket has been read once more, with what the kernel knows of it: if it is still silent for too long, it is closed.
+  // A suspect's socket has been read once more, with what the kernel knows of it: if it is still silent for too long,
+  // it is closed.
   void judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
   // The wall clock says `unix_ms` at `now`. Used for what people read, never for a decision.
@@ -90,7 +93,8 @@ class ShardCore {
   // The broker stops: every connection gets DISCONNECT 0x8B, at most `limit` in this call; true when none is left.
   bool shut_down(std::size_t limit, base::Instant now);
 
-  // --- what to do -----------------------------------------------------------------------------------------------------------
+  // --- what to do
+  // -----------------------------------------------------------------------------------------------------------
   Effects& effects();
   // The outbox of a live connection, or null. After writing, tell wrote().
   const Outbox* outbox(ConnectionId id) const;
@@ -98,7 +102,8 @@ class ShardCore {
   base::Instant next_deadline() const;
   const Stats& stats() const;
 
-  // --- for tests and for the simulator's oracle ------------------------------------------------------------------------------
+  // --- for tests and for the simulator's oracle
+  // ------------------------------------------------------------------------------
   struct ClientView {
     bool exists = false;
     bool connected = false;

@@ -12,7 +12,7 @@ struct Stats {
   std::uint64_t clients_maximum = 0;
   std::uint64_t subscriptions = 0;
   std::uint64_t shared_subscriptions = 0;
-  std::uint64_t retained_messages = 0;     // the same on every shard
+  std::uint64_t retained_messages = 0;  // the same on every shard
   std::uint64_t queued_messages = 0;
   std::uint64_t queued_bytes = 0;
   std::uint64_t inflight_messages = 0;
@@ -21,15 +21,15 @@ struct Stats {
   std::uint64_t sockets_opened = 0;
   std::uint64_t connects = 0;
   std::uint64_t connects_refused = 0;
-  std::uint64_t messages_received = 0;     // packets of any type
+  std::uint64_t messages_received = 0;  // packets of any type
   std::uint64_t messages_sent = 0;
   std::uint64_t publish_received = 0;
   std::uint64_t publish_sent = 0;
-  std::uint64_t publish_dropped = 0;       // queue or output full, packet too large for the receiver
+  std::uint64_t publish_dropped = 0;  // queue or output full, packet too large for the receiver
   std::uint64_t publish_expired = 0;
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
-  std::uint64_t clients_expired = 0;       // sessions ended by their expiry
+  std::uint64_t clients_expired = 0;  // sessions ended by their expiry
   std::uint64_t keep_alive_timeouts = 0;
   std::uint64_t takeovers = 0;
   std::uint64_t wills_published = 0;

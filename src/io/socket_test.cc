@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/tcp_verdict.h"
 #include "io/clock.h"
-#include "io/evidence.h"
 
 namespace vigil::io {
 namespace {

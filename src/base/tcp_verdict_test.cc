@@ -1,11 +1,7 @@
-#include "io/evidence.h"
+#include "base/tcp_verdict.h"
 
-namespace vigil::io {
+namespace vigil::base {
 namespace {
-
-using base::seconds;
-using base::TcpEvidence;
-using base::TcpVerdict;
 
 TEST(Evidence, NoTcpConnectionSaysNothing) { EXPECT_EQ(judge(std::nullopt, seconds(90)), TcpVerdict::NothingKnown); }
 
@@ -91,4 +87,4 @@ TEST(Evidence, TheKernelsOwnVerdictDecides) {
 }
 
 }  // namespace
-}  // namespace vigil::io
+}  // namespace vigil::base

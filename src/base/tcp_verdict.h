@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/tcp_evidence.h"
 
-namespace vigil::io {
+namespace vigil::base {
 
 // `silent_for`: how long the application has sent nothing (or, of a reader that is stuck, taken nothing).
 //
@@ -17,6 +17,6 @@ namespace vigil::io {
 //   with a keep alive of two thirds of it should have spoken: PeerAcknowledges;
 // - otherwise the last sign belongs to the time when all was well, and nothing was sent since that could have found
 // out.
-base::TcpVerdict judge(const std::optional<base::TcpEvidence>& evidence, base::Duration silent_for);
+TcpVerdict judge(const std::optional<TcpEvidence>& evidence, Duration silent_for);
 
-}  // namespace vigil::io
+}  // namespace vigil::base

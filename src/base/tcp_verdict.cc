@@ -1,8 +1,8 @@
-#include "io/evidence.h"
+#include "base/tcp_verdict.h"
 
 #include <algorithm>
 
-namespace vigil::io {
+namespace vigil::base {
 namespace {
 
 // Longer than a retransmission that was lost by chance takes to be answered on any usual path.
@@ -11,10 +11,10 @@ constexpr std::int64_t kAnswerWithinRoundTrips = 4;
 
 }  // namespace
 
-base::TcpVerdict judge(const std::optional<base::TcpEvidence>& evidence, base::Duration silent_for) {
-  using enum base::TcpVerdict;
+TcpVerdict judge(const std::optional<TcpEvidence>& evidence, Duration silent_for) {
+  using enum TcpVerdict;
   if (!evidence) return NothingKnown;
-  const base::TcpEvidence& e = *evidence;
+  const TcpEvidence& e = *evidence;
   if (e.timed_out) return NobodyAcknowledges;
   // Data that acknowledges nothing new does not count as an acknowledgement, but is as good a sign.
   const std::int64_t heard_ms = std::min(e.last_ack_received_ms, e.last_data_received_ms);
@@ -26,8 +26,8 @@ base::TcpVerdict judge(const std::optional<base::TcpEvidence>& evidence, base::D
   // A single probe may have been sent just now.
   const bool unanswered = e.retransmits > 0 || e.probes > 1 || last_unanswered;
   if (unanswered && heard_ms > patience_ms) return NobodyAcknowledges;
-  const std::int64_t silent_ms = std::chrono::duration_cast<base::milliseconds>(silent_for).count();
+  const std::int64_t silent_ms = std::chrono::duration_cast<milliseconds>(silent_for).count();
   return heard_ms <= silent_ms / 3 ? PeerAcknowledges : NothingKnown;
 }
 
-}  // namespace vigil::io
+}  // namespace vigil::base

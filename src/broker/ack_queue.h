@@ -1,0 +1,51 @@
+// Acknowledgements that a connection owes, in the order of the packets they answer [MQTT-4.6.0-2, -3]. One that waits
+// (for other shards to take the message) holds back those behind it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include <boost/container/devector.hpp>
+
+#include "mqtt/packet.h"
+
+namespace vigil::broker {
+
+class AckQueue {
+ public:
+  struct Entry {
+    mqtt::PacketType type = mqtt::PacketType::PubAck;
+    mqtt::PacketId packet_id = 0;
+    mqtt::ReasonCode reason = mqtt::ReasonCode::Success;
+    std::uint32_t waiting = 0;  // receivers that have not answered
+    bool matched = false;       // somebody had a matching subscription
+  };
+
+  bool empty() const { return entries_.empty(); }
+  std::size_t size() const { return entries_.size(); }
+  // The sequence number that the next entry gets: the token for its receipts.
+  std::uint32_t next_sequence() const { return first_ + static_cast<std::uint32_t>(entries_.size()); }
+  void push(const Entry& entry) { entries_.push_back(entry); }
+
+  // A receiver has answered. Unknown sequences are ignored.
+  void receipt(std::uint32_t sequence, bool matched) {
+    const std::uint32_t i = sequence - first_;
+    if (i >= entries_.size() || entries_[i].waiting == 0) return;
+    --entries_[i].waiting;
+    entries_[i].matched |= matched;
+  }
+  // The next acknowledgement that may leave, if any.
+  std::optional<Entry> pop_ready() {
+    if (entries_.empty() || entries_.front().waiting > 0) return std::nullopt;
+    const Entry entry = entries_.front();
+    entries_.pop_front();
+    ++first_;
+    return entry;
+  }
+
+ private:
+  boost::container::devector<Entry> entries_;
+  std::uint32_t first_ = 0;  // sequence number of the front; wraps
+};
+
+}  // namespace vigil::broker

@@ -1,0 +1,327 @@
+// CONNECT (3.1): checks, admission, take-over, CONNACK. Admission comes before an old connection is touched.
+#include <fmt/format.h>
+
+#include "broker/printable.h"
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+using mqtt::Property;
+using mqtt::ReasonCode;
+using mqtt::Version;
+
+Departure refused(ReasonCode code, std::string_view field, std::string_view detail) {
+  return {.cause = DisconnectReason::ConnectionRefused, .code = code, .field = field, .detail = detail};
+}
+
+// As mosquitto writes it in its log: p1, p2 and p5.
+int protocol_number(Version version) {
+  switch (version) {
+    case Version::V31: return 1;
+    case Version::V311: return 2;
+    case Version::V5: return 5;
+  }
+  return 0;
+}
+
+std::uint32_t session_expiry(const mqtt::Connect& packet, const Limits& limits) {
+  if (packet.version == Version::V5) {
+    return std::min(packet.properties.number_or(Property::SessionExpiryInterval, 0), limits.max_session_expiry_s);
+  }
+  return packet.clean_start ? 0 : std::min(limits.v3_session_expiry_s, limits.max_session_expiry_s);
+}
+
+// The keep alive in force: what was asked for, or the server's cap where the client can be told of it or is to be held
+// to it.
+std::uint32_t keep_alive_in_force(const mqtt::Connect& packet, const KeepAlivePolicy& policy) {
+  const std::uint32_t asked = packet.keep_alive_s;
+  const bool over = policy.max_s > 0 && (asked == 0 || asked > policy.max_s);
+  if (!over || (packet.version != Version::V5 && policy.over_max_v3 == OverMaxV3::Allow)) return asked;
+  return policy.max_s;
+}
+
+// A topic on which the answers to this client's requests may come: only it knows the name beforehand.
+std::string response_information(std::string_view client_id) { return "response/" + topic_level(client_id); }
+
+}  // namespace
+
+// What can be judged from the packet and the configuration alone.
+Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packet, base::Instant now) {
+  const bool v5 = packet.version == Version::V5;
+  if (shutting_down_)
+    return std::unexpected(refused(ReasonCode::ServerShuttingDown, "", "the broker is shutting down"));
+  if (setup_.fence != nullptr && !setup_.fence->may_serve(now)) {
+    return std::unexpected(refused(ReasonCode::ServerUnavailable, "", "this node may not serve at the moment"));
+  }
+  if (packet.client_id.empty() && (packet.version == Version::V31 || (!v5 && !packet.clean_start))) {
+    return std::unexpected(
+        refused(ReasonCode::ClientIdentifierNotValid, "Client Identifier", "empty, but the session is to be kept"));
+  }
+  if (packet.client_id.size() > limits().max_client_id_bytes) {
+    return std::unexpected(
+        refused(ReasonCode::ClientIdentifierNotValid, "Client Identifier", "longer than limits.max_client_id_bytes"));
+  }
+  if (packet.will) {
+    const mqtt::Will& will = *packet.will;
+    if (static_cast<std::uint8_t>(will.qos) > limits().maximum_qos) {
+      return std::unexpected(refused(ReasonCode::QoSNotSupported, "Will QoS", "above the maximum QoS"));
+    }
+    if (will.retain && !limits().retain_available) {
+      return std::unexpected(
+          refused(ReasonCode::RetainNotSupported, "Will Retain", "retained messages are switched off"));
+    }
+    if (mqtt::topic_levels(will.topic) > limits().max_topic_levels) {
+      return std::unexpected(
+          refused(ReasonCode::TopicNameInvalid, "Will Topic", "more levels than limits.max_topic_levels"));
+    }
+    if (!may_publish({packet.client_id, packet.user_name.value_or(""), c.peer->loopback}, will.topic)) {
+      return std::unexpected(refused(ReasonCode::NotAuthorized, "Will Topic", "this client may not publish there"));
+    }
+  }
+  if (!v5 && setup_.keep_alive.max_s > 0 && setup_.keep_alive.over_max_v3 == OverMaxV3::Reject &&
+      (packet.keep_alive_s == 0 || packet.keep_alive_s > setup_.keep_alive.max_s)) {
+    return std::unexpected(refused(ReasonCode::NotAuthorized, "Keep Alive", "more than keep_alive.max_s"));
+  }
+  if (!c.peer->allow_anonymous && !packet.properties.has(Property::AuthenticationMethod)) {
+    return std::unexpected(
+        refused(ReasonCode::NotAuthorized, "User Name", "anonymous access is not allowed on this listener"));
+  }
+  if (c.peer->over_quota)
+    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached"));
+  return {};
+}
+
+Shard::Step Shard::begin_authentication(ConnectionId id, Connection& c, const mqtt::Connect& packet) {
+  const std::string_view method = packet.properties.text_or(Property::AuthenticationMethod);
+  if (std::find(setup_.auth_methods.begin(), setup_.auth_methods.end(), method) == setup_.auth_methods.end()) {
+    return std::unexpected(
+        refused(ReasonCode::BadAuthenticationMethod, "Authentication Method", "not a method of this broker"));
+  }
+  c.state = Connection::State::Authenticating;
+  c.auth_method = std::make_unique<std::string>(method);
+  const std::string_view data = packet.properties.text_or(Property::AuthenticationData);
+  effects_.auth_requests.push_back({.connection = id,
+                                    .client_id = std::string(packet.client_id),
+                                    .method = std::string(method),
+                                    .data = {data.begin(), data.end()},
+                                    .first = true});
+  return {};
+}
+
+// Quota and policy: what depends on what is there already.
+Shard::Step Shard::admit(const Session* existing, base::Instant now) {
+  if (limits().max_connections_per_s > 0) {
+    if (now - connects_window_ >= base::seconds(1)) {
+      connects_window_ = now;
+      connects_in_window_ = 0;
+    }
+    if (++connects_in_window_ > limits().max_connections_per_s) {
+      return std::unexpected(
+          refused(ReasonCode::ConnectionRateExceeded, "", "more connects a second than limits.max_connections_per_s"));
+    }
+  }
+  if (existing == nullptr && sessions_.size() >= share_of(limits().max_sessions)) {
+    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_sessions is reached"));
+  }
+  if (existing != nullptr && existing->connected()) {
+    const PresenceRecord* record = presence_.find(existing->presence);
+    if (record != nullptr && record->flapping.held_until() > now) {
+      return std::unexpected(refused(ReasonCode::ConnectionRateExceeded, "Client Identifier",
+                                     "two clients fight over this id: held off for a while"));
+    }
+  }
+  return {};
+}
+
+Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
+                          base::Instant now) {
+  const std::string assigned = packet.client_id.empty() ? new_client_id() : std::string();
+  const std::string_view client_id = assigned.empty() ? packet.client_id : std::string_view(assigned);
+
+  const auto found = by_client_.find(client_id);
+  TRY_VOID(admit(found == by_client_.end() ? nullptr : sessions_.find(found->second), now));
+
+  // From here on the newcomer is in.
+  const Moment at = moment(now);
+  const PresenceId presence = presence_.open(client_id);
+  PresenceRecord& record = *presence_.find(presence);
+  const std::uint64_t incarnation =
+      std::max(record.incarnation + 1, static_cast<std::uint64_t>(std::max<std::int64_t>(at.unix_ms, 0)));
+
+  if (found != by_client_.end()) {
+    const SessionId old_id = found->second;
+    const Session& old = sessions_.at(old_id);
+    if (old.connected()) {
+      ++record.takeovers;
+      ++stats_.takeovers;
+      Departure departure{.cause = DisconnectReason::SessionTakenOver, .session_ends = packet.clean_start};
+      departure.reason_string = "taken over by a connection from " + c.peer->address;
+      note(record,
+           {.kind = PresenceEventKind::TakenOver,
+            .unix_ms = at.unix_ms,
+            .incarnation = record.incarnation,
+            .address = c.peer->address},
+           now);
+      const bool flapping = record.flapping.taken_over(now, limits());
+      if (flapping) {
+        note(record,
+             {.kind = PresenceEventKind::Flapping,
+              .unix_ms = at.unix_ms,
+              .incarnation = record.incarnation,
+              .address = c.peer->address},
+             now);
+        log(LogLevel::Warn, "client_flapping",
+            fmt::format("Client {} is fought over by {} and {}: {} take-overs within {} s.", printable(client_id),
+                        record.address, c.peer->address, limits().flapping_takeovers,
+                        std::chrono::duration_cast<base::seconds>(limits().flapping_window).count()),
+            {{"clientId", std::string(client_id)},
+             {"clientIpAdr", record.address},
+             {"newClientIpAdr", c.peer->address}});
+      }
+      leave(old.connection, departure, now);
+    } else if (packet.clean_start) {
+      end_session(old_id, now);
+    }
+  }
+
+  bool session_present = false;
+  SessionId sid;
+  if (const auto kept = by_client_.find(client_id); kept != by_client_.end()) {
+    sid = kept->second;
+    session_present = true;
+  } else {
+    sid = sessions_.emplace();
+    by_client_.emplace(std::string(client_id), sid);
+    sessions_.at(sid).client_id = client_id;
+  }
+  Session& s = sessions_.at(sid);
+  if (session_present) {
+    --stats_.clients_disconnected;
+    if (s.will) cancel_will(s, now);
+    stop(s.timer);
+    s.expires = base::Instant::never();
+  }
+  s.epoch = incarnation;
+  s.connection = id;
+  s.presence = presence;
+  s.user_name = packet.user_name.value_or("");
+  s.expiry_s = session_expiry(packet, limits());
+  s.overflow_logged = false;
+  s.may_read_clients = may_read_clients({client_id, s.user_name, c.peer->loopback}, limits());
+  if (packet.will) s.will = make_will(*packet.will, limits());
+
+  c.state = Connection::State::Connected;
+  c.session = sid;
+  c.presence = presence;
+  c.problem_information = packet.properties.number_or(Property::RequestProblemInformation, 1) != 0;
+  c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
+  c.maximum_packet_size = packet.properties.number_or(Property::MaximumPacketSize, 0);
+  c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
+      packet.properties.number_or(Property::TopicAliasMaximum, 0), limits().topic_alias_out_maximum));
+  const std::uint32_t keep_alive_s = keep_alive_in_force(packet, setup_.keep_alive);
+  c.keep_alive.start(keep_alive_s, now);
+  stop(c.timer);
+  arm_keep_alive(id, c);
+  effects_.tcp_timeouts.push_back({id, c.peer->socket, keep_alive_s});
+
+  ++stats_.connects;
+  ++stats_.clients_connected;
+  stats_.clients_maximum = std::max(stats_.clients_maximum, stats_.clients_connected);
+  record.connected = true;
+  record.has_session = true;
+  record.at_risk = false;
+  record.incarnation = incarnation;
+  record.sequence = 0;
+  record.version = packet.version;
+  record.clean_start = packet.clean_start;
+  record.session_expiry_s = s.expiry_s;
+  record.keep_alive_s = keep_alive_s;
+  record.address = c.peer->address;
+  record.proxied = c.peer->proxied;
+  record.connected_at_ms = at.unix_ms;
+  record.rhythm = {};
+  ++record.connects;
+  note(record,
+       {.kind = PresenceEventKind::Connected,
+        .unix_ms = at.unix_ms,
+        .incarnation = incarnation,
+        .address = record.address},
+       now);
+  log(LogLevel::Info, "client_connected",
+      fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", record.address, printable(client_id),
+                  protocol_number(packet.version), packet.clean_start ? 1 : 0, packet.keep_alive_s,
+                  s.user_name.empty() ? std::string() : ", u'" + printable(s.user_name) + "'"),
+      {{"clientId", std::string(client_id)},
+       {"clientIpAdr", record.address},
+       {"keepAliveSeconds", std::to_string(keep_alive_s)}});
+
+  send_connack(id, c, packet, assigned, auth_data, keep_alive_s, session_present);
+  if (session_present) {
+    members_came_or_went(s);
+    resume(s);
+    pump(sid, s, now);
+  }
+  return {};
+}
+
+void Shard::send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view assigned_id,
+                         std::string_view auth_data, std::uint32_t keep_alive_s, bool session_present) {
+  mqtt::ConnAck answer;
+  answer.session_present = session_present;
+  mqtt::Properties& p = answer.properties;
+  std::string response;
+  if (c.version == Version::V5) {
+    const Session& s = sessions_.at(c.session);
+    // Only what differs from what the standard has the client assume.
+    if (packet.properties.number_or(Property::SessionExpiryInterval, 0) != s.expiry_s)
+      p.set_number(Property::SessionExpiryInterval, s.expiry_s);
+    if (limits().receive_maximum != 65535) p.set_number(Property::ReceiveMaximum, limits().receive_maximum);
+    if (limits().maximum_qos < 2) p.set_number(Property::MaximumQoS, limits().maximum_qos);
+    if (!limits().retain_available) p.set_number(Property::RetainAvailable, 0);
+    p.set_number(Property::MaximumPacketSize, limits().max_packet_size);
+    if (!assigned_id.empty()) p.set_text(Property::AssignedClientIdentifier, assigned_id);
+    if (limits().topic_alias_maximum > 0) p.set_number(Property::TopicAliasMaximum, limits().topic_alias_maximum);
+    if (!limits().wildcard_available) p.set_number(Property::WildcardSubscriptionAvailable, 0);
+    if (!limits().subscription_ids_available) p.set_number(Property::SubscriptionIdentifierAvailable, 0);
+    if (!limits().shared_available) p.set_number(Property::SharedSubscriptionAvailable, 0);
+    if (keep_alive_s != packet.keep_alive_s) p.set_number(Property::ServerKeepAlive, keep_alive_s);
+    if (packet.properties.number_or(Property::RequestResponseInformation, 0) == 1) {
+      response = response_information(s.client_id);
+      p.set_text(Property::ResponseInformation, response);
+    }
+    if (c.auth_method) {
+      p.set_text(Property::AuthenticationMethod, *c.auth_method);
+      if (!auth_data.empty()) p.set_text(Property::AuthenticationData, auth_data);
+    }
+  }
+  mqtt::encode_connack(control_lane(id, c), c.version, answer);
+}
+
+std::string Shard::new_client_id() {
+  // One that belongs to this shard, so that a client that comes back with it is at home here.
+  while (true) {
+    std::string id = fmt::format("auto-{:016x}{:04x}", random_.next(), random_.next() & 0xFFFFU);
+    if (ShardCore::home_of(id, setup_.shards) == setup_.id && !by_client_.contains(id)) return id;
+  }
+}
+
+std::unique_ptr<Will> Shard::make_will(const mqtt::Will& will, const Limits& limits) {
+  auto made = std::make_unique<Will>();
+  made->topic = will.topic;
+  made->payload.assign(will.payload.begin(), will.payload.end());
+  made->qos = will.qos;
+  made->retain = will.retain;
+  mqtt::Properties passed_on = will.properties;
+  made->delay_s = std::min(passed_on.number_or(Property::WillDelayInterval, 0), limits.max_will_delay_s);
+  if (const auto expiry = passed_on.number(Property::MessageExpiryInterval)) {
+    made->has_message_expiry = true;
+    made->message_expiry_s = *expiry;
+  }
+  passed_on.clear(Property::WillDelayInterval);
+  passed_on.clear(Property::MessageExpiryInterval);
+  mqtt::encode_properties(made->properties, passed_on);
+  return made;
+}
+
+}  // namespace vigil::broker

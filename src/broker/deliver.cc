@@ -1,0 +1,356 @@
+// Messages to clients and their acknowledgements (4.3, 4.4, 4.9).
+#include <fmt/format.h>
+
+#include "broker/printable.h"
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+using mqtt::PacketType;
+using mqtt::QoS;
+using mqtt::ReasonCode;
+using mqtt::Version;
+
+// Payloads from here on are not copied into the outbox but shared.
+constexpr std::size_t kSharedPayload = 2048;
+
+// Identifiers of the properties that are written here by hand.
+constexpr std::uint8_t kMessageExpiryInterval = 0x02;
+constexpr std::uint8_t kSubscriptionIdentifier = 0x0B;
+constexpr std::uint8_t kTopicAlias = 0x23;
+
+void append_u16(std::vector<std::uint8_t>& out, std::size_t value) {
+  out.push_back(static_cast<std::uint8_t>(value >> 8U));
+  out.push_back(static_cast<std::uint8_t>(value & 0xFFU));
+}
+
+void append_u32(std::vector<std::uint8_t>& out, std::uint32_t value) {
+  append_u16(out, value >> 16U);
+  append_u16(out, value & 0xFFFFU);
+}
+
+void append(std::vector<std::uint8_t>& out, base::Bytes bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+
+std::uint32_t seconds_left(const Message& message, base::Instant now) {
+  if (message.expires() <= now) return 0;
+  const std::int64_t ns = (message.expires() - now).count();
+  return static_cast<std::uint32_t>((ns + 999'999'999) / 1'000'000'000);
+}
+
+}  // namespace
+
+DeliveryState& Shard::delivery_of(Session& s) {
+  if (!s.delivery) s.delivery = std::make_unique<DeliveryState>();
+  return *s.delivery;
+}
+
+bool Shard::window_open(const Connection& c, DeliveryState& d) const {
+  const std::size_t window = std::min(c.receive_maximum, limits().max_inflight);
+  return d.inflight.size() < window && d.inflight.resent() == d.inflight.size() && d.inflight.has_free_id();
+}
+
+void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
+  if (!s.connected()) {
+    if (terms.qos != QoS::AtMostOnce || limits().queue_qos0_offline) enqueue(s, message, terms);
+    return;
+  }
+  Connection& c = connections_.at(s.connection);
+  const bool has_room = room(c);
+  if (!has_room) c.blocked = true;
+  if (terms.qos == QoS::AtMostOnce) {
+    const bool wait =
+        s.delivery && (terms.retained_at_subscribe ? !s.delivery->queue.empty() : s.delivery->retained_waiting > 0);
+    if (wait || (!has_room && terms.retained_at_subscribe)) {
+      enqueue(s, message, terms);
+    } else if (!has_room) {
+      ++stats_.publish_dropped;
+    } else {
+      send_publish(s.connection, c, message, terms, 0, false, now);
+    }
+    return;
+  }
+  DeliveryState& d = delivery_of(s);
+  if (!has_room || !d.queue.empty() || !window_open(c, d)) {
+    enqueue(s, message, terms);
+    return;
+  }
+  Inflight::Entry& entry = d.inflight.add({message, terms});
+  d.inflight.set_resent(d.inflight.size());
+  ++stats_.inflight_messages;
+  entry.sent_before = true;
+  const mqtt::PacketId packet_id = entry.packet_id;
+  if (send_publish(s.connection, c, message, terms, packet_id, false, now) == Sent::TooLarge) {
+    d.inflight.erase(packet_id);
+    --stats_.inflight_messages;
+  }
+}
+
+void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms) {
+  DeliveryState& d = delivery_of(s);
+  const std::size_t others = d.queue.size() - d.retained_waiting;
+  // Retained messages for a new subscription are bounded by how many there are.
+  const std::size_t most = terms.retained_at_subscribe ? limits().max_retained_messages : limits().max_queued_messages;
+  const std::size_t now_waiting = terms.retained_at_subscribe ? d.retained_waiting : others;
+  const bool bytes_full = !terms.retained_at_subscribe && d.queued_bytes + message->size() > limits().max_queued_bytes;
+  if (now_waiting >= most || bytes_full) {
+    ++stats_.publish_dropped;
+    if (!s.overflow_logged) {
+      s.overflow_logged = true;
+      log(LogLevel::Warn, "queue_full",
+          fmt::format("Queue of client {} is full ({} messages, {} bytes): further messages for it are dropped.",
+                      printable(s.client_id), d.queue.size(), d.queued_bytes),
+          {{"clientId", s.client_id}});
+    }
+    return;
+  }
+  if (terms.retained_at_subscribe) {
+    ++d.retained_waiting;
+  } else {
+    d.queued_bytes += message->size();
+    stats_.queued_bytes += message->size();
+  }
+  ++stats_.queued_messages;
+  d.queue.push_back({message, terms});
+}
+
+void Shard::unqueue(Session& s, const Delivery& delivery) {
+  --stats_.queued_messages;
+  if (delivery.terms.retained_at_subscribe) {
+    --s.delivery->retained_waiting;
+    return;
+  }
+  s.delivery->queued_bytes -= delivery.message->size();
+  stats_.queued_bytes -= delivery.message->size();
+}
+
+void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
+  if (!s.connected() || !s.delivery) return;
+  Connection& c = connections_.at(s.connection);
+  DeliveryState& d = *s.delivery;
+  // What an earlier connection left unacknowledged comes first, in its order and with its identifiers
+  // [MQTT-4.4.0-1, 4.6.0-1].
+  const std::size_t window = std::min(c.receive_maximum, limits().max_inflight);
+  while (d.inflight.resent() < d.inflight.size() && d.inflight.resent() < window) {
+    if (!room(c)) {
+      c.blocked = true;
+      return;
+    }
+    const std::size_t i = d.inflight.resent();
+    Inflight::Entry& entry = d.inflight[i];
+    if (entry.state == Inflight::State::Released) {
+      send_ack(s.connection, c, PacketType::PubRel, entry.packet_id, ReasonCode::Success);
+    } else {
+      const bool dup = entry.sent_before;
+      entry.sent_before = true;
+      if (send_publish(s.connection, c, entry.delivery.message, entry.delivery.terms, entry.packet_id, dup, now) ==
+          Sent::TooLarge) {
+        d.inflight.erase_at(i);
+        --stats_.inflight_messages;
+        continue;
+      }
+    }
+    d.inflight.set_resent(i + 1);
+  }
+  while (!d.queue.empty()) {
+    Delivery& front = d.queue.front();
+    const bool numbered = front.terms.qos != QoS::AtMostOnce;
+    const bool expired = front.message->expired(now);
+    if (!expired) {
+      if (!room(c)) {
+        c.blocked = true;
+        return;
+      }
+      if (numbered && !window_open(c, d)) return;
+    }
+    unqueue(s, front);
+    const Delivery delivery = std::move(front);
+    d.queue.pop_front();
+    if (expired) {
+      ++stats_.publish_expired;
+    } else if (!numbered) {
+      send_publish(s.connection, c, delivery.message, delivery.terms, 0, false, now);
+    } else {
+      Inflight::Entry& entry = d.inflight.add(delivery);
+      d.inflight.set_resent(d.inflight.size());
+      ++stats_.inflight_messages;
+      entry.sent_before = true;
+      const mqtt::PacketId packet_id = entry.packet_id;
+      if (send_publish(s.connection, c, delivery.message, delivery.terms, packet_id, false, now) == Sent::TooLarge) {
+        d.inflight.erase(packet_id);
+        --stats_.inflight_messages;
+      }
+    }
+  }
+}
+
+// A new connection: everything unacknowledged is to be sent again.
+void Shard::resume(Session& s) {
+  if (s.delivery) s.delivery->inflight.set_resent(0);
+}
+
+// A packet larger than the client takes is not sent, and counts as delivered [MQTT-3.1.2-25].
+Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr& message, const Terms& terms,
+                                mqtt::PacketId packet_id, bool dup, base::Instant now) {
+  const Message& m = *message;
+  const bool v5 = c.version == Version::V5;
+  std::string_view topic = m.topic();
+  std::optional<OutboundAliases::Use> alias;
+  std::size_t properties = 0;
+  if (v5) {
+    if (c.topic_alias_maximum > 0) {
+      if (!c.aliases_out) c.aliases_out = std::make_unique<OutboundAliases>();
+      alias = c.aliases_out->find(topic, c.topic_alias_maximum);
+      if (alias) properties += 3;
+      if (alias && alias->known) topic = {};
+    }
+    for (const std::uint32_t sid : terms.subscription_ids) properties += 1 + mqtt::varint_size(sid);
+    if (!m.expires().is_never()) properties += 5;
+    properties += m.properties().size();
+  }
+  const std::size_t remaining = 2 + topic.size() + (packet_id != 0 ? 2 : 0) +
+                                (v5 ? mqtt::varint_size(static_cast<std::uint32_t>(properties)) + properties : 0) +
+                                m.payload().size();
+  const std::size_t size = 1 + mqtt::varint_size(static_cast<std::uint32_t>(remaining)) + remaining;
+  if (remaining > mqtt::kMaxRemainingLength || (c.maximum_packet_size > 0 && size > c.maximum_packet_size)) {
+    ++stats_.publish_dropped;
+    return Sent::TooLarge;
+  }
+  Outbox& outbox = outbox_of(id, c);
+  auto& out = outbox.begin_frame();
+  out.push_back(static_cast<std::uint8_t>(0x30U | (dup ? 0x08U : 0U) | static_cast<unsigned>(terms.qos) << 1U |
+                                          (terms.retain ? 1U : 0U)));
+  mqtt::append_varint(out, static_cast<std::uint32_t>(remaining));
+  append_u16(out, topic.size());
+  append(out, base::as_bytes(topic));
+  if (packet_id != 0) append_u16(out, packet_id);
+  if (v5) {
+    mqtt::append_varint(out, static_cast<std::uint32_t>(properties));
+    if (!m.expires().is_never()) {
+      out.push_back(kMessageExpiryInterval);
+      append_u32(out, seconds_left(m, now));
+    }
+    if (alias) {
+      out.push_back(kTopicAlias);
+      append_u16(out, alias->alias);
+      if (!alias->known) c.aliases_out->set(m.topic(), alias->alias);
+    }
+    for (const std::uint32_t sid : terms.subscription_ids) {
+      out.push_back(kSubscriptionIdentifier);
+      mqtt::append_varint(out, sid);
+    }
+    append(out, m.properties());
+  }
+  if (m.payload().size() >= kSharedPayload) {
+    outbox.end_frame(message, m.payload());
+  } else {
+    append(out, m.payload());
+    outbox.end_frame();
+  }
+  ++c.packets_sent;
+  ++stats_.messages_sent;
+  ++stats_.publish_sent;
+  return Sent::Yes;
+}
+
+Shard::Step Shard::client_ack(ConnectionId id, Connection& c, const mqtt::Ack& packet, base::Instant now) {
+  Session& s = sessions_.at(c.session);
+  Inflight::Entry* entry = s.delivery ? s.delivery->inflight.find(packet.packet_id) : nullptr;
+  const auto illegal = [](std::string_view detail) {
+    return std::unexpected(
+        Departure{.cause = DisconnectReason::ProtocolError, .field = "Packet Identifier", .detail = detail});
+  };
+  bool done = false;
+  switch (packet.type) {
+    case PacketType::PubAck:
+      if (entry == nullptr) return {};
+      if (entry->delivery.terms.qos != QoS::AtLeastOnce) return illegal("PUBACK for a QoS 2 message");
+      done = true;
+      break;
+    case PacketType::PubRec:
+      if (entry == nullptr) {
+        if (!mqtt::is_failure(packet.reason))
+          send_ack(id, c, PacketType::PubRel, packet.packet_id, ReasonCode::PacketIdentifierNotFound);
+        return {};
+      }
+      if (entry->delivery.terms.qos != QoS::ExactlyOnce) return illegal("PUBREC for a QoS 1 message");
+      if (mqtt::is_failure(packet.reason)) {
+        done = true;
+        break;
+      }
+      entry->state = Inflight::State::Released;
+      entry->delivery.message = {};
+      send_ack(id, c, PacketType::PubRel, packet.packet_id, ReasonCode::Success);
+      return {};
+    case PacketType::PubComp:
+      if (entry == nullptr) return {};
+      if (entry->state != Inflight::State::Released) return illegal("PUBCOMP before PUBREC");
+      done = true;
+      break;
+    default: break;
+  }
+  if (done) {
+    s.delivery->inflight.erase(packet.packet_id);
+    --stats_.inflight_messages;
+    pump(c.session, s, now);
+  }
+  return {};
+}
+
+// Messages of a share group that a member holds unacknowledged go to another: those of QoS 1, and what was not sent
+// yet. QoS 2 under way stays with its session [MQTT-4.8.2-4], and dies with it [MQTT-4.8.2-5].
+void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
+  if (!s.delivery) return;
+  DeliveryState& d = *s.delivery;
+  const auto group_of = [&](std::uint32_t number) -> topics::InterestIndex::Group* {
+    for (const HeldSubscription& held : s.subscriptions) {
+      if (held.number != number) continue;
+      const auto filter = mqtt::TopicFilter::parse(held.text);
+      return interest_.find_group(filter->group, filter->filter);
+    }
+    return nullptr;
+  };
+  const auto somebody_else = [&](const topics::InterestIndex::Group& group) {
+    for (unsigned target = 0; target < setup_.shards; ++target) {
+      const auto members = group.at(target);
+      if (members.connected > 0 || (session_gone && members.members > 0)) return true;
+    }
+    return false;
+  };
+  std::vector<std::pair<topics::InterestIndex::Group*, MessagePtr>> moved;
+  for (std::size_t i = 0; i < d.inflight.size();) {
+    Inflight::Entry& entry = d.inflight[i];
+    topics::InterestIndex::Group* group =
+        entry.delivery.terms.share != 0 && entry.delivery.terms.qos == QoS::AtLeastOnce
+            ? group_of(entry.delivery.terms.share)
+            : nullptr;
+    if (group == nullptr || !somebody_else(*group)) {
+      ++i;
+      continue;
+    }
+    moved.emplace_back(group, entry.delivery.message);
+    d.inflight.erase_at(i);
+    --stats_.inflight_messages;
+  }
+  for (auto it = d.queue.begin(); it != d.queue.end();) {
+    topics::InterestIndex::Group* group = it->terms.share != 0 ? group_of(it->terms.share) : nullptr;
+    if (group == nullptr || !somebody_else(*group)) {
+      ++it;
+      continue;
+    }
+    moved.emplace_back(group, it->message);
+    unqueue(s, *it);
+    it = d.queue.erase(it);
+  }
+  for (auto& [group, message] : moved) {
+    bool matched = false;
+    if (const auto target = share_target(*group, 0, message, matched, now)) {
+      PublishMail mail;
+      mail.message = message;
+      mail.shares.push_back({std::string(group->group()), std::string(group->filter())});
+      post(*target, std::move(mail));
+    }
+  }
+}
+
+}  // namespace vigil::broker

@@ -1,0 +1,84 @@
+// QoS 1 and 2 messages on their way to one client, oldest first, until they are acknowledged (4.3, 4.4).
+//
+// Owned by its session; lives on over connections. Packet identifiers are given out in turn, so the list is in cyclic
+// order of them and an acknowledgement finds its message by bisection.
+//
+//   QoS 1:  Published ── PUBACK ──► gone
+//   QoS 2:  Published ── PUBREC ──► Released ── PUBCOMP ──► gone
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <boost/container/devector.hpp>
+
+#include "broker/delivery.h"
+#include "mqtt/types.h"
+
+namespace vigil::broker {
+
+class Inflight {
+ public:
+  enum class State : std::uint8_t { Published, Released };
+  struct Entry {
+    mqtt::PacketId packet_id;
+    State state = State::Published;
+    bool sent_before = false;  // on any connection: DUP when it is sent again [MQTT-3.3.1-1]
+    Delivery delivery;         // no message any more once Released
+  };
+
+  std::size_t size() const { return entries_.size(); }
+  bool empty() const { return entries_.empty(); }
+  Entry& operator[](std::size_t i) { return entries_[i]; }
+
+  // Whether a further packet identifier is free. Even with a window as large as the numbers, the oldest one is never
+  // used twice.
+  bool has_free_id() const { return entries_.empty() || next_id_ != entries_.front().packet_id; }
+  // Needs has_free_id().
+  Entry& add(Delivery delivery) {
+    entries_.push_back(Entry{.packet_id = next_id_, .delivery = std::move(delivery)});
+    next_id_ = next_id_ == UINT16_MAX ? 1 : static_cast<mqtt::PacketId>(next_id_ + 1);
+    return entries_.back();
+  }
+  // Null if nobody waits for this identifier.
+  Entry* find(mqtt::PacketId id) {
+    const std::size_t i = index_of(id);
+    return i < entries_.size() ? &entries_[i] : nullptr;
+  }
+  void erase(mqtt::PacketId id) {
+    const std::size_t i = index_of(id);
+    if (i == 0) {
+      entries_.pop_front();
+    } else if (i < entries_.size()) {
+      entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (i < resent_) --resent_;
+  }
+  void erase_at(std::size_t i) {
+    entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (i < resent_) --resent_;
+  }
+
+  // On a new connection everything is to be sent again, in order [MQTT-4.4.0-1]; entries before this have been.
+  std::size_t resent() const { return resent_; }
+  void set_resent(std::size_t count) { resent_ = count; }
+
+ private:
+  std::size_t index_of(mqtt::PacketId id) const {
+    if (entries_.empty() || id == 0) return SIZE_MAX;
+    const mqtt::PacketId first = entries_.front().packet_id;
+    // Identifiers go round 1..65535.
+    const auto distance = [first](mqtt::PacketId to) -> unsigned {
+      return to >= first ? to - first : 65535U - first + to;
+    };
+    const auto it = std::lower_bound(entries_.begin(), entries_.end(), distance(id),
+                                     [&](const Entry& e, unsigned d) { return distance(e.packet_id) < d; });
+    return it != entries_.end() && it->packet_id == id ? static_cast<std::size_t>(it - entries_.begin()) : SIZE_MAX;
+  }
+
+  boost::container::devector<Entry> entries_;
+  mqtt::PacketId next_id_ = 1;
+  std::size_t resent_ = 0;
+};
+
+}  // namespace vigil::broker

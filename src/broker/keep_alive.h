@@ -1,0 +1,69 @@
+// Decides when a silent peer is gone: one and a half keep-alive periods after its last packet [MQTT-3.1.2-22].
+//
+// Hearing from the peer only stores a time. The timer that stands for it is corrected when it comes due, so the hot
+// path never touches the wheel. Owned by its connection, on its shard.
+#pragma once
+
+#include <cstdint>
+
+#include "base/clock.h"
+
+namespace vigil::broker {
+
+class KeepAlive {
+ public:
+  // A period of zero means that the client asked for no keep alive: nothing ever expires.
+  void start(std::uint32_t period_s, base::Instant now) {
+    period_ = base::seconds(period_s);
+    last_heard_ = now;
+    unfinished_bytes_ = 0;
+  }
+  bool enabled() const { return period_.count() > 0; }
+  base::Duration period() const { return period_; }
+  base::Instant last_heard() const { return last_heard_; }
+
+  // A complete control packet was read from the socket.
+  void heard(base::Instant now) {
+    last_heard_ = now;
+    unfinished_bytes_ = 0;
+  }
+  // Bytes of a packet that is not complete yet were read. They are not activity by themselves.
+  void heard_part(std::size_t bytes, base::Instant now) {
+    unfinished_bytes_ += bytes;
+    last_part_ = now;
+  }
+
+  // Silent for one period, not yet for one and a half.
+  base::Instant at_risk_from() const { return enabled() ? last_heard_ + period_ : base::Instant::never(); }
+  // A connection is not closed before this, and no later than one tick after it.
+  base::Instant deadline() const { return enabled() ? last_heard_ + period_ * 3 / 2 : base::Instant::never(); }
+  bool expired(base::Instant now) const { return now >= deadline(); }
+
+  // A large packet that is really arriving is not cut off: when the bytes since the last judgement came at `min_rate`
+  // (bytes/s, averaged over the keep alive) or faster, the time of the last of them counts as activity, once. False
+  // when the peer drips.
+  bool credit_progress(std::uint32_t min_rate) {
+    const auto needed =
+        static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(period_.count()) / 1'000'000'000U;
+    if (unfinished_bytes_ == 0 || unfinished_bytes_ < needed) return false;
+    last_heard_ = last_part_;
+    unfinished_bytes_ = 0;
+    return true;
+  }
+
+ private:
+  base::Duration period_{0};
+  base::Instant last_heard_;
+  base::Instant last_part_;
+  std::uint64_t unfinished_bytes_ = 0;
+};
+
+// The first moment at or after `due` that lies on the grid of ticks that starts at `origin`: when the monitor looks.
+inline base::Instant on_tick(base::Instant due, base::Instant origin, base::Duration tick) {
+  if (due.is_never() || due <= origin) return due;
+  const std::int64_t passed = (due - origin).count();
+  const std::int64_t ticks = (passed + tick.count() - 1) / tick.count();
+  return origin + base::Duration(ticks * tick.count());
+}
+
+}  // namespace vigil::broker

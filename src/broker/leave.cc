@@ -1,0 +1,238 @@
+// Connections and sessions end. What each cause means stands in one table (ending.cc); here it is carried out.
+#include <fmt/format.h>
+
+#include "base/tcp_verdict.h"
+#include "broker/printable.h"
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+using mqtt::Property;
+using mqtt::ReasonCode;
+using mqtt::Version;
+
+std::string what_happened(const Departure& departure) {
+  if (departure.field.empty() && departure.detail.empty()) return {};
+  if (departure.field.empty()) return ": " + std::string(departure.detail);
+  return fmt::format(": {}: {}", departure.field, departure.detail);
+}
+
+}  // namespace
+
+void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now) {
+  Connection* found = connections_.find(id);
+  if (found == nullptr) return;
+  Connection& c = *found;
+  stop(c.timer);
+  stop(c.stall_timer);
+  if (c.state != Connection::State::Connected) {
+    refuse(id, c, departure);
+    return;
+  }
+  const Ending& ending = ending_of(departure.cause);
+  const std::optional<ReasonCode> code = departure.code ? departure.code : ending.disconnect;
+  if (c.outbox) c.outbox->drop_messages();
+  if (code && c.version == Version::V5) {
+    mqtt::Disconnect packet;
+    packet.reason = *code;
+    const std::string reason_string =
+        !departure.reason_string.empty() ? departure.reason_string : std::string(what_happened(departure).erase(0, 2));
+    if (c.problem_information && !reason_string.empty() && departure.cause != DisconnectReason::KeepAliveTimeout) {
+      packet.properties.set_text(Property::ReasonString, reason_string);
+      if (c.maximum_packet_size > 0 && mqtt::encoded_size(c.version, packet) > c.maximum_packet_size)
+        packet.properties = {};
+    }
+    mqtt::encode_disconnect(control_lane(id, c), c.version, packet);
+  }
+
+  const SessionId sid = c.session;
+  Session& s = sessions_.at(sid);
+  PresenceRecord& record = *presence_.find(c.presence);
+  const Moment at = moment(now);
+  const base::Duration silent = now - c.keep_alive.last_heard();
+  record.connected = false;
+  record.at_risk = false;
+  if (c.at_risk) --stats_.at_risk;
+  record.disconnected_at_ms = at.unix_ms;
+  record.last_seen_ms = moment(c.keep_alive.last_heard()).unix_ms;
+  record.reason = departure.cause;
+  record.detail = departure.detail;
+  record.evidence = departure.evidence;
+  record.verdict = departure.evidence ? std::optional(base::judge(departure.evidence, silent)) : std::nullopt;
+  record.disconnects.add(at.unix_ms);
+  record.packets_received += c.packets_received;
+  record.packets_sent += c.packets_sent;
+  record.bytes_received += c.bytes_received;
+  record.bytes_sent += c.bytes_sent;
+  if (departure.cause == DisconnectReason::KeepAliveTimeout) {
+    ++record.keep_alive_timeouts;
+    ++stats_.keep_alive_timeouts;
+  }
+  if (departure.cause == DisconnectReason::ProtocolError) ++stats_.protocol_errors;
+  if (departure.cause == DisconnectReason::WriteStalled) ++stats_.write_stalls;
+  --stats_.clients_connected;
+  ++stats_.clients_disconnected;
+
+  log(ending.client_fault ? LogLevel::Warn : LogLevel::Info, "client_disconnected",
+      fmt::format("Client {} [{}] disconnected: {}{} (silent for {} ms).", printable(s.client_id), record.address,
+                  name(departure.cause), what_happened(departure),
+                  std::chrono::duration_cast<base::milliseconds>(silent).count()),
+      {{"clientId", s.client_id},
+       {"clientIpAdr", record.address},
+       {"disconnectReason", std::string(name(departure.cause))}});
+
+  // The socket may have ended by itself: the effect then only clears up.
+  close_effect(id, c, departure.cause);
+  s.connection = {};
+  note(record,
+       {.kind = PresenceEventKind::Disconnected,
+        .reason = departure.cause,
+        .unix_ms = at.unix_ms,
+        .incarnation = record.incarnation,
+        .address = record.address},
+       now);
+  client_away(sid, s, departure, now);
+}
+
+// A connection that never got as far as CONNACK.
+void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure) {
+  if (c.peer != nullptr && departure.cause == DisconnectReason::ConnectionRefused && departure.code) {
+    mqtt::ConnAck answer;
+    answer.reason = *departure.code;
+    const bool can_be_told = c.version == Version::V5 || mqtt::connack_return_code_v3(*departure.code).has_value();
+    if (can_be_told) {
+      const std::string reason_string = what_happened(departure).erase(0, 2);
+      if (!reason_string.empty()) answer.properties.set_text(Property::ReasonString, reason_string);
+      mqtt::encode_connack(control_lane(id, c), c.version, answer);
+    }
+  }
+  ++stats_.connects_refused;
+  const bool quiet =
+      departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
+  log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
+      fmt::format("Connection from {} ended before it was accepted: {}{}.", c.peer->address, name(departure.cause),
+                  what_happened(departure)),
+      {{"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}});
+  close_effect(id, c, departure.cause);
+}
+
+void Shard::close_effect(ConnectionId id, Connection& c, DisconnectReason reason) {
+  Close close{.connection = id, .socket = c.peer->socket, .reason = reason, .last_bytes = {}};
+  if (c.outbox) {
+    close.last_bytes = c.outbox->take_all();
+    c.outbox.reset();
+  }
+  effects_.closes.push_back(std::move(close));
+  connections_.erase(id);
+}
+
+// The connection is gone; the session's fate and the will's.
+void Shard::client_away(SessionId sid, Session& s, const Departure& departure, base::Instant now) {
+  if (s.will && ending_of(departure.cause).will == WillFate::Cancelled) cancel_will(s, now);
+  // What waited only because the client was slow is not kept for one that is away.
+  if (s.delivery) {
+    auto& queue = s.delivery->queue;
+    for (auto it = queue.begin(); it != queue.end();) {
+      if (it->terms.qos != mqtt::QoS::AtMostOnce || limits().queue_qos0_offline) {
+        ++it;
+        continue;
+      }
+      unqueue(s, *it);
+      it = queue.erase(it);
+    }
+  }
+  s.feeds.clear();
+  members_came_or_went(s);
+  if (s.expiry_s == 0 || departure.session_ends) {
+    end_session(sid, now);
+    return;
+  }
+  redistribute(s, false, now);
+  if (s.will) {
+    s.will->due = now + base::seconds(s.will->delay_s);
+    if (s.will->delay_s == 0) publish_will(s, now);
+  }
+  s.expires = s.expiry_s == mqtt::kNoSessionExpiry ? base::Instant::never() : now + base::seconds(s.expiry_s);
+  arm_session(sid, s);
+}
+
+void Shard::arm_session(SessionId sid, Session& s) {
+  stop(s.timer);
+  const base::Instant due = std::min(s.expires, s.will ? s.will->due : base::Instant::never());
+  if (!due.is_never()) s.timer = arm(due, TimerKind::Session, sid.value());
+}
+
+// The session and all that belongs to it. A will still owed is published now: the session ends before its delay has
+// passed [MQTT-3.1.2-8].
+void Shard::end_session(SessionId sid, base::Instant now) {
+  Session& s = sessions_.at(sid);
+  CHECK(!s.connected());
+  stop(s.timer);
+  if (s.will) publish_will(s, now);
+  // Its own subscriptions first: what is given to others must not come back to it.
+  auto held = std::move(s.subscriptions);
+  s.subscriptions.clear();
+  for (const HeldSubscription& subscription : held) {
+    const auto filter = mqtt::TopicFilter::parse(subscription.text);
+    const auto removed = subscriptions_.remove(*filter, sid.value());
+    if (filter->shared()) {
+      --stats_.shared_subscriptions;
+      std::uint32_t acks = 0;
+      group_changed(*filter, {.members = -1}, 0, acks);
+    } else if (removed.last_of_filter) {
+      interest_lost(*filter);
+    }
+  }
+  s.subscriptions = std::move(held);
+  redistribute(s, true, now);
+  if (s.delivery) {
+    stats_.queued_messages -= s.delivery->queue.size();
+    stats_.queued_bytes -= s.delivery->queued_bytes;
+    stats_.inflight_messages -= s.delivery->inflight.size();
+  }
+  --stats_.clients_disconnected;
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
+    record->has_session = false;
+    note(*record,
+         {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
+         now);
+    presence_.may_forget(s.presence);
+  }
+  by_client_.erase(s.client_id);
+  sessions_.erase(sid);
+}
+
+void Shard::publish_will(Session& s, base::Instant now) {
+  const std::unique_ptr<Will> will = std::move(s.will);
+  Message::Spec spec;
+  spec.topic = will->topic;
+  spec.payload = will->payload;
+  spec.properties = will->properties;
+  spec.qos = will->qos;
+  spec.retain = will->retain;
+  if (will->has_message_expiry) spec.expires = now + base::seconds(will->message_expiry_s);
+  spec.publisher = {by_client_.find(s.client_id)->second, setup_.id};
+  spec.position = next_position(now);
+  route(Message::make(spec), {}, now);
+  ++stats_.wills_published;
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
+    ++record->wills_published;
+    note(*record,
+         {.kind = PresenceEventKind::WillPublished, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
+         now);
+  }
+}
+
+void Shard::cancel_will(Session& s, base::Instant now) {
+  s.will.reset();
+  ++stats_.wills_cancelled;
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
+    ++record->wills_cancelled;
+    note(*record,
+         {.kind = PresenceEventKind::WillCancelled, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
+         now);
+  }
+}
+
+}  // namespace vigil::broker

@@ -1,0 +1,192 @@
+#include "broker/outbox.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace vigil::broker {
+namespace {
+
+// A buffer that once grew beyond this is given back when it is empty.
+constexpr std::size_t kKeptCapacity = 16 * 1024;
+
+}  // namespace
+
+std::vector<std::uint8_t>& Outbox::begin_frame() {
+  frame_start_ = bytes_.size();
+  return bytes_;
+}
+
+void Outbox::end_frame(const MessagePtr& owner, base::Bytes payload) {
+  finish_frame(payload.size());
+  if (payload.empty()) return;
+  pieces_.push_back({.owner = owner, .data = payload.data(), .offset = 0, .size = payload.size()});
+}
+
+void Outbox::finish_frame(std::size_t shared_size) {
+  const std::size_t copied = bytes_.size() - frame_start_;
+  // Copied bytes that follow each other are one piece.
+  if (!pieces_.empty() && !pieces_.back().owner && pieces_.back().offset + pieces_.back().size == frame_start_) {
+    pieces_.back().size += copied;
+  } else {
+    pieces_.push_back({.owner = {}, .data = nullptr, .offset = frame_start_, .size = copied});
+  }
+  frames_.push_back(static_cast<std::uint32_t>(copied + shared_size));
+  data_left_ += copied + shared_size;
+}
+
+std::size_t Outbox::gather(std::span<base::Bytes> out) const {
+  std::size_t count = 0;
+  std::size_t piece = first_piece_;
+  std::size_t done = piece_done_;
+  // Emits up to `limit` bytes of the data lane from where the last call ended.
+  const auto data = [&](std::size_t limit) {
+    while (limit > 0 && count < out.size() && piece < pieces_.size()) {
+      const base::Bytes rest = view(pieces_[piece]).subspan(done);
+      const std::size_t n = std::min(limit, rest.size());
+      out[count++] = rest.first(n);
+      limit -= n;
+      done += n;
+      if (n == rest.size()) {
+        ++piece;
+        done = 0;
+      }
+    }
+    return limit == 0;
+  };
+  std::size_t begun = 0;
+  if (frame_done_ > 0) {
+    begun = frames_[first_frame_] - frame_done_;
+    if (!data(begun)) return count;
+  }
+  if (control_left() > 0) {
+    if (count == out.size()) return count;
+    out[count++] = base::Bytes(control_).subspan(control_done_);
+  }
+  data(data_left_ - begun);
+  return count;
+}
+
+void Outbox::consume(std::size_t written) {
+  CHECK(written <= size());
+  if (frame_done_ > 0) {
+    const std::size_t n = std::min<std::size_t>(written, frames_[first_frame_] - frame_done_);
+    consume_data(n);
+    written -= n;
+  }
+  const std::size_t n = std::min(written, control_left());
+  control_done_ += n;
+  written -= n;
+  if (control_left() == 0 && control_done_ > 0) {
+    control_.clear();
+    control_done_ = 0;
+    if (control_.capacity() > kKeptCapacity) control_.shrink_to_fit();
+  }
+  if (written > 0) consume_data(written);
+}
+
+void Outbox::consume_data(std::size_t n) {
+  data_left_ -= n;
+  if (data_left_ == 0) {
+    reset_data();
+    return;
+  }
+  for (std::size_t left = n; left > 0;) {
+    const std::size_t of_frame = frames_[first_frame_] - frame_done_;
+    if (left < of_frame) {
+      frame_done_ += left;
+      break;
+    }
+    left -= of_frame;
+    ++first_frame_;
+    frame_done_ = 0;
+  }
+  while (n > 0) {
+    Piece& piece = pieces_[first_piece_];
+    const std::size_t of_piece = piece.size - piece_done_;
+    if (n < of_piece) {
+      piece_done_ += n;
+      break;
+    }
+    n -= of_piece;
+    piece = {};
+    ++first_piece_;
+    piece_done_ = 0;
+  }
+  // A reader that never catches up must not make the consumed part grow: move what is left to the front once it is the
+  // smaller half.
+  std::size_t used = bytes_.size();
+  for (std::size_t i = first_piece_; i < pieces_.size(); ++i) {
+    if (!pieces_[i].owner) {
+      used = pieces_[i].offset + (i == first_piece_ ? piece_done_ : 0);
+      break;
+    }
+  }
+  if (used > kKeptCapacity && used > bytes_.size() / 2) {
+    bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(used));
+    for (std::size_t i = first_piece_; i < pieces_.size(); ++i) {
+      Piece& piece = pieces_[i];
+      if (piece.owner) continue;
+      if (i == first_piece_) {
+        piece.size -= piece_done_;
+        piece.offset += piece_done_;
+        piece_done_ = 0;
+      }
+      piece.offset -= used;
+    }
+  }
+  if (first_piece_ > 64 && first_piece_ > pieces_.size() / 2) {
+    pieces_.erase(pieces_.begin(), pieces_.begin() + static_cast<std::ptrdiff_t>(first_piece_));
+    first_piece_ = 0;
+  }
+  if (first_frame_ > 64 && first_frame_ > frames_.size() / 2) {
+    frames_.erase(frames_.begin(), frames_.begin() + static_cast<std::ptrdiff_t>(first_frame_));
+    first_frame_ = 0;
+  }
+}
+
+void Outbox::reset_data() {
+  bytes_.clear();
+  if (bytes_.capacity() > kKeptCapacity) bytes_.shrink_to_fit();
+  pieces_.clear();
+  frames_.clear();
+  first_piece_ = piece_done_ = first_frame_ = frame_done_ = data_left_ = 0;
+}
+
+void Outbox::drop_messages() {
+  if (frame_done_ == 0) {
+    reset_data();
+    return;
+  }
+  std::vector<std::uint8_t> rest;
+  std::size_t left = frames_[first_frame_] - frame_done_;
+  rest.reserve(left);
+  for (std::size_t i = first_piece_; left > 0; ++i) {
+    base::Bytes bytes = view(pieces_[i]);
+    if (i == first_piece_) bytes = bytes.subspan(piece_done_);
+    bytes = bytes.first(std::min(left, bytes.size()));
+    rest.insert(rest.end(), bytes.begin(), bytes.end());
+    left -= bytes.size();
+  }
+  reset_data();
+  begin_frame().assign(rest.begin(), rest.end());
+  // The frame counts as begun: control packets stay behind it.
+  pieces_.push_back({.owner = {}, .data = nullptr, .offset = 0, .size = rest.size()});
+  frames_.push_back(static_cast<std::uint32_t>(rest.size()) + 1);
+  frame_done_ = 1;
+  data_left_ = rest.size();
+}
+
+std::vector<std::uint8_t> Outbox::take_all() {
+  std::vector<std::uint8_t> all;
+  all.reserve(size());
+  std::vector<base::Bytes> parts(pieces_.size() - first_piece_ + 3);
+  const std::size_t count = gather(parts);
+  for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), parts[i].begin(), parts[i].end());
+  control_.clear();
+  control_done_ = 0;
+  reset_data();
+  return all;
+}
+
+}  // namespace vigil::broker

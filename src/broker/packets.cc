@@ -1,0 +1,278 @@
+// Bytes into packets, and the packets that need no file of their own.
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+using mqtt::PacketType;
+using mqtt::Property;
+using mqtt::ReasonCode;
+
+template <class T>
+base::Result<T, Departure> legal(mqtt::Decoded<T> decoded, Departure (*to_departure)(const mqtt::DecodeError&)) {
+  if (!decoded) return std::unexpected(to_departure(decoded.error()));
+  return std::move(*decoded);
+}
+
+Departure protocol_error(std::string_view field, std::string_view detail) {
+  return {.cause = DisconnectReason::ProtocolError, .field = field, .detail = detail};
+}
+
+}  // namespace
+
+Departure Shard::malformed(const mqtt::DecodeError& error) {
+  return {.cause = DisconnectReason::ProtocolError, .code = error.code, .field = error.field, .detail = error.detail};
+}
+
+void Shard::heard(Connection& c, base::Instant now) {
+  c.keep_alive.heard(now);
+  ++c.packets_received;
+  ++stats_.messages_received;
+}
+
+void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
+  Connection* c = connections_.find(id);
+  if (c == nullptr || bytes.empty()) return;
+  c->bytes_received += bytes.size();
+  stats_.bytes_received += bytes.size();
+  const base::Instant heard_before = c->keep_alive.last_heard();
+  if (c->unfinished.empty()) {
+    process(id, bytes, now);
+  } else {
+    c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    // The whole packet may still be missing: then there is nothing to do but to note that it grows.
+    const bool connecting = c->state == Connection::State::AwaitingConnect;
+    const auto header = mqtt::decode_header(c->unfinished, max_packet_size(connecting));
+    const bool legal_so_far = header && (!*header || !connecting || (*header)->type == PacketType::Connect);
+    if (legal_so_far && (!*header || (*header)->size() > c->unfinished.size())) {
+      c->keep_alive.heard_part(bytes.size(), now);
+      return;
+    }
+    const std::vector<std::uint8_t> all = std::move(c->unfinished);
+    c->unfinished = {};
+    process(id, all, now);
+  }
+  c = connections_.find(id);
+  if (c == nullptr || c->state != Connection::State::Connected || c->keep_alive.last_heard() == heard_before) return;
+  if (PresenceRecord* record = presence_.find(c->presence); record != nullptr) {
+    record->rhythm.beat(now - heard_before);
+    if (c->at_risk) {
+      c->at_risk = record->at_risk = false;
+      --stats_.at_risk;
+      note(*record,
+           {.kind = PresenceEventKind::Recovered, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
+           now);
+    }
+  }
+}
+
+void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
+  while (!bytes.empty()) {
+    Connection* c = connections_.find(id);
+    if (c == nullptr) return;
+    const bool connecting = c->state == Connection::State::AwaitingConnect;
+    const auto header = mqtt::decode_header(bytes, max_packet_size(connecting));
+    if (!header) {
+      leave(id, malformed(header.error()), now);
+      return;
+    }
+    if (connecting && (*header) && (*header)->type != PacketType::Connect) {
+      leave(id, protocol_error("packet type", "the first packet is not a CONNECT"), now);
+      return;
+    }
+    if (!*header || (*header)->size() > bytes.size()) {
+      c->unfinished.assign(bytes.begin(), bytes.end());
+      c->keep_alive.heard_part(bytes.size(), now);
+      return;
+    }
+    const mqtt::FrameHeader& frame = **header;
+    Step step;
+    if (connecting) {
+      bool moved = false;
+      step = first_packet(id, frame, bytes.first(frame.size()), bytes.subspan(frame.size()), moved, now);
+      if (moved) return;
+    } else {
+      heard(*c, now);
+      step = packet(id, *c, frame, bytes.subspan(frame.header_size, frame.remaining), now);
+    }
+    if (!step) {
+      leave(id, step.error(), now);
+      return;
+    }
+    bytes = bytes.subspan(frame.size());
+  }
+}
+
+// A CONNECT is complete: it is ours, or the shard's that the client id belongs to.
+Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header, base::Bytes frame, base::Bytes rest,
+                                bool& moved, base::Instant now) {
+  Connection& c = connections_.at(id);
+  const base::Bytes body = frame.subspan(header.header_size);
+  if (setup_.shards > 1) {
+    const auto client_id = mqtt::peek_client_id(body);
+    // Without a client id it stays here: the one it gets is ours. What cannot be read is refused here, too.
+    if (client_id && !client_id->empty()) {
+      const ShardId home = ShardCore::home_of(*client_id, setup_.shards);
+      if (home != setup_.id) {
+        std::vector<std::uint8_t> unread(frame.begin(), frame.end());
+        unread.insert(unread.end(), rest.begin(), rest.end());
+        const std::uint64_t socket = c.peer->socket;
+        effects_.handovers.push_back({id, socket, home, std::move(*c.peer), c.opened_at, std::move(unread)});
+        stop(c.timer);
+        connections_.erase(id);
+        moved = true;
+        return {};
+      }
+    }
+  }
+  heard(c, now);
+  const auto packet = mqtt::decode_connect(header, body);
+  if (!packet) {
+    Departure departure = malformed(packet.error());
+    departure.cause = DisconnectReason::ConnectionRefused;
+    return std::unexpected(std::move(departure));
+  }
+  c.version = packet->version;
+  TRY_VOID(check_connect(c, *packet, now));
+  if (packet->properties.has(Property::AuthenticationMethod)) {
+    c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
+    return begin_authentication(id, c, *packet);
+  }
+  return attach(id, c, *packet, {}, now);
+}
+
+Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeader& header, base::Bytes body,
+                          base::Instant now) {
+  using enum PacketType;
+  const mqtt::Sender from = mqtt::Sender::Client;
+  if (c.state == Connection::State::Authenticating && header.type != Auth && header.type != Disconnect) {
+    return std::unexpected(protocol_error("packet type", "authentication has not finished"));
+  }
+  switch (header.type) {
+    case Publish: {
+      TRY(auto packet, legal(mqtt::decode_publish(header, body, c.version, from), malformed));
+      return publish(id, c, packet, now);
+    }
+    case PubRel: {
+      TRY(const auto packet, legal(mqtt::decode_ack(header, body, c.version, from), malformed));
+      return pubrel(id, c, packet);
+    }
+    case PubAck:
+    case PubRec:
+    case PubComp: {
+      TRY(const auto packet, legal(mqtt::decode_ack(header, body, c.version, from), malformed));
+      return client_ack(id, c, packet, now);
+    }
+    case Subscribe: {
+      TRY(const auto packet, legal(mqtt::decode_subscribe(header, body, c.version), malformed));
+      return subscribe(id, c, packet, now);
+    }
+    case Unsubscribe: {
+      TRY(const auto packet, legal(mqtt::decode_unsubscribe(header, body, c.version), malformed));
+      return unsubscribe(id, c, packet, now);
+    }
+    case PingReq: {
+      TRY_VOID(legal(mqtt::decode(header, body, c.version, from), malformed));
+      auto& out = control_lane(id, c);
+      out.push_back(0xD0);
+      out.push_back(0x00);
+      return {};
+    }
+    case Disconnect: {
+      TRY(const auto packet, legal(mqtt::decode_disconnect(header, body, c.version, from), malformed));
+      return disconnect_packet(id, c, packet, now);
+    }
+    case Auth: {
+      // Not a packet of 3.x: decode says so.
+      if (c.version != mqtt::Version::V5) {
+        TRY_VOID(legal(mqtt::decode(header, body, c.version, from), malformed));
+        return std::unexpected(protocol_error("packet type", "not a packet of this version"));
+      }
+      TRY(const auto packet, legal(mqtt::decode_auth(header, body, c.version, from), malformed));
+      return auth_packet(id, c, packet);
+    }
+    case Connect: return std::unexpected(protocol_error("packet type", "a second CONNECT"));
+    case ConnAck:
+    case SubAck:
+    case UnsubAck:
+    case PingResp: break;
+  }
+  return std::unexpected(protocol_error("packet type", "not a packet that a client sends"));
+}
+
+Shard::Step Shard::disconnect_packet(ConnectionId id, Connection& c, const mqtt::Disconnect& packet,
+                                     base::Instant now) {
+  if (const auto expiry = packet.properties.number(Property::SessionExpiryInterval)) {
+    Session* s = sessions_.find(c.session);
+    // A session that was to end with its connection cannot be kept after all [MQTT-3.14.2.2.2].
+    if (s != nullptr && s->expiry_s == 0 && *expiry != 0) {
+      return std::unexpected(protocol_error("Session Expiry Interval", "was 0 in CONNECT and cannot be raised"));
+    }
+    if (s != nullptr) s->expiry_s = std::min(*expiry, limits().max_session_expiry_s);
+  }
+  Departure departure;
+  departure.cause = packet.reason == ReasonCode::Success              ? DisconnectReason::ClientDisconnect
+                    : packet.reason == ReasonCode::DisconnectWithWill ? DisconnectReason::ClientDisconnectWithWill
+                                                                      : DisconnectReason::ClientError;
+  if (departure.cause == DisconnectReason::ClientError) departure.detail = mqtt::reason_name(packet.reason);
+  leave(id, departure, now);
+  return {};
+}
+
+Shard::Step Shard::auth_packet(ConnectionId id, Connection& c, const mqtt::Auth& packet) {
+  if (!c.auth_method)
+    return std::unexpected(protocol_error("packet type", "AUTH without an Authentication Method in CONNECT"));
+  if (packet.properties.text_or(Property::AuthenticationMethod) != *c.auth_method) {
+    return std::unexpected(protocol_error("Authentication Method", "differs from CONNECT's"));
+  }
+  const bool again = packet.reason == ReasonCode::ReAuthenticate;
+  if (again == (c.state == Connection::State::Authenticating) ||
+      (!again && c.state == Connection::State::Connected && !c.reauthenticating)) {
+    return std::unexpected(protocol_error("Reason Code", "not what this moment of the authentication allows"));
+  }
+  c.reauthenticating = c.state == Connection::State::Connected;
+  const std::string_view data = packet.properties.text_or(Property::AuthenticationData);
+  const Session* s = sessions_.find(c.session);
+  effects_.auth_requests.push_back({.connection = id,
+                                    .client_id = s != nullptr ? s->client_id : std::string(),
+                                    .method = *c.auth_method,
+                                    .data = {data.begin(), data.end()},
+                                    .first = again});
+  return {};
+}
+
+void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now) {
+  Connection* c = connections_.find(id);
+  const bool connecting = c != nullptr && c->state == Connection::State::Authenticating;
+  if (c == nullptr || !c->auth_method || !(connecting || c->reauthenticating)) return;
+  const std::string_view data = base::as_text(verdict.data);
+  if (verdict.kind == AuthVerdict::Kind::Failure) {
+    leave(id,
+          {.cause = connecting ? DisconnectReason::ConnectionRefused : DisconnectReason::NotAuthorized,
+           .code = verdict.reason,
+           .detail = "authentication failed"},
+          now);
+    return;
+  }
+  const bool done = verdict.kind == AuthVerdict::Kind::Success;
+  if (done && connecting) {
+    const auto bytes = std::move(c->connect_packet);
+    const auto header = mqtt::decode_header(*bytes, limits().max_packet_size);
+    const auto packet = mqtt::decode_connect(**header, base::Bytes(*bytes).subspan((*header)->header_size));
+    CHECK(packet.has_value());
+    if (auto step = attach(id, *c, *packet, data, now); !step) leave(id, step.error(), now);
+    return;
+  }
+  mqtt::Auth answer;
+  answer.reason = done ? ReasonCode::Success : ReasonCode::ContinueAuthentication;
+  answer.properties.set_text(Property::AuthenticationMethod, *c->auth_method);
+  if (!data.empty()) answer.properties.set_text(Property::AuthenticationData, data);
+  mqtt::encode_auth(control_lane(id, *c), c->version, answer);
+  if (done) c->reauthenticating = false;
+}
+
+}  // namespace vigil::broker

@@ -1,0 +1,345 @@
+// PUBLISH and PUBREL from clients, and the way of a message to whoever wants it: where (interest), then who
+// (subscriptions).
+#include <fmt/format.h>
+
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+using mqtt::PacketType;
+using mqtt::Property;
+using mqtt::QoS;
+using mqtt::ReasonCode;
+using mqtt::Version;
+
+Departure illegal(ReasonCode code, std::string_view field, std::string_view detail) {
+  return {.cause = DisconnectReason::ProtocolError, .code = code, .field = field, .detail = detail};
+}
+
+constexpr std::string_view kClientTopics = "$SYS/clients/";
+
+}  // namespace
+
+Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now) {
+  ++stats_.publish_received;
+  Session& s = sessions_.at(c.session);
+  if (const auto alias = packet.properties.number(Property::TopicAlias)) {
+    if (*alias == 0 || *alias > limits().topic_alias_maximum) {
+      return std::unexpected(
+          illegal(ReasonCode::TopicAliasInvalid, "Topic Alias", "above the Topic Alias Maximum of the broker"));
+    }
+    if (!c.aliases_in) c.aliases_in = std::make_unique<InboundAliases>();
+    const auto number = static_cast<std::uint16_t>(*alias);
+    if (packet.topic.empty()) {
+      packet.topic = c.aliases_in->topic(number);
+      if (packet.topic.empty())
+        return std::unexpected(illegal(ReasonCode::ProtocolError, "Topic Alias", "was never set on this connection"));
+    } else {
+      c.aliases_in->set(number, packet.topic);
+    }
+  }
+  if (static_cast<std::uint8_t>(packet.qos) > limits().maximum_qos) {
+    return std::unexpected(illegal(ReasonCode::QoSNotSupported, "QoS", "above the Maximum QoS of the broker"));
+  }
+  if (packet.retain && !limits().retain_available) {
+    return std::unexpected(illegal(ReasonCode::RetainNotSupported, "RETAIN", "retained messages are switched off"));
+  }
+  const bool acked = packet.qos != QoS::AtMostOnce;
+  const bool duplicate = packet.qos == QoS::ExactlyOnce && s.unreleased.contains(packet.packet_id);
+  if (acked && !duplicate && c.version == Version::V5 &&
+      c.acks.size() + s.unreleased.size() >= limits().receive_maximum) {
+    return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
+                                   "more unacknowledged messages than the Receive Maximum"));
+  }
+  AckQueue::Entry answer{.type = packet.qos == QoS::ExactlyOnce ? PacketType::PubRec : PacketType::PubAck,
+                         .packet_id = packet.packet_id};
+  if (duplicate) {
+    // It has been passed on already; only the answer was lost [MQTT-4.3.3-10].
+    answer.matched = true;
+    acknowledge(id, c, answer);
+    return {};
+  }
+  const bool allowed = may_publish({s.client_id, s.user_name, c.peer->loopback}, packet.topic);
+  if (!allowed || mqtt::topic_levels(packet.topic) > limits().max_topic_levels) {
+    // A 3.x client cannot be told; its message is acknowledged and goes nowhere [MQTT3-3.3.5-2].
+    ++stats_.publish_dropped;
+    answer.matched = true;
+    if (c.version == Version::V5) answer.reason = allowed ? ReasonCode::TopicNameInvalid : ReasonCode::NotAuthorized;
+    if (packet.qos == QoS::ExactlyOnce && c.version != Version::V5) s.unreleased.insert(packet.packet_id);
+    if (acked) acknowledge(id, c, answer);
+    return {};
+  }
+
+  Message::Spec spec;
+  spec.topic = packet.topic;
+  spec.payload = packet.payload;
+  spec.qos = packet.qos;
+  spec.retain = packet.retain;
+  spec.publisher = {c.session, setup_.id};
+  spec.position = next_position(now);
+  std::uint32_t expiry_s = limits().max_message_expiry_s;
+  bool expires = expiry_s > 0;
+  if (!packet.raw_properties.empty()) {
+    if (const auto asked = packet.properties.number(Property::MessageExpiryInterval)) {
+      expiry_s = expires ? std::min(expiry_s, *asked) : *asked;
+      expires = true;
+    }
+    // The rest is passed on unaltered [MQTT-3.3.2-4, -15, -16, -17, -18, -20].
+    packet.properties.clear(Property::MessageExpiryInterval);
+    packet.properties.clear(Property::TopicAlias);
+    scratch_.clear();
+    mqtt::encode_properties(scratch_, packet.properties);
+    spec.properties = scratch_;
+  }
+  if (expires) spec.expires = now + base::seconds(expiry_s);
+
+  const ReceiptToken token = acked ? ReceiptToken{id, c.acks.next_sequence()} : ReceiptToken{};
+  const Routed routed = route(Message::make(spec), token, now);
+  if (!acked) return {};
+  if (packet.qos == QoS::ExactlyOnce) s.unreleased.insert(packet.packet_id);
+  answer.matched = routed.matched;
+  answer.waiting = routed.waiting;
+  acknowledge(id, c, answer);
+  return {};
+}
+
+Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet) {
+  Session& s = sessions_.at(c.session);
+  const bool known = s.unreleased.erase(packet.packet_id) > 0;
+  AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .matched = true};
+  if (!known) answer.reason = ReasonCode::PacketIdentifierNotFound;
+  acknowledge(id, c, answer);
+  return {};
+}
+
+// Sends an acknowledgement, or lines it up behind those that still wait.
+void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
+  c.acks.push(entry);
+  settle_acks(id, c);
+}
+
+void Shard::settle_acks(ConnectionId id, Connection& c) {
+  while (const auto ready = c.acks.pop_ready()) {
+    ReasonCode reason = ready->reason;
+    const bool answers_publish = ready->type == PacketType::PubAck || ready->type == PacketType::PubRec;
+    if (answers_publish && !ready->matched && reason == ReasonCode::Success) reason = ReasonCode::NoMatchingSubscribers;
+    send_ack(id, c, ready->type, ready->packet_id, reason);
+  }
+}
+
+void Shard::send_ack(ConnectionId id, Connection& c, PacketType type, mqtt::PacketId packet_id, ReasonCode reason) {
+  auto& out = control_lane(id, c);
+  // The first byte is the type and PUBREL's fixed flags. A reason other than Success is said to 5.0 clients only.
+  const bool with_reason = c.version == Version::V5 && reason != ReasonCode::Success;
+  const std::uint8_t flags = type == PacketType::PubRel ? 0x02 : 0x00;
+  out.push_back(static_cast<std::uint8_t>(static_cast<unsigned>(type) << 4U | flags));
+  out.push_back(with_reason ? 3 : 2);
+  out.push_back(static_cast<std::uint8_t>(packet_id >> 8U));
+  out.push_back(static_cast<std::uint8_t>(packet_id & 0xFFU));
+  if (with_reason) out.push_back(static_cast<std::uint8_t>(reason));
+}
+
+Position Shard::next_position(base::Instant now) {
+  last_sequence_ = std::max(last_sequence_ + 1, static_cast<std::uint64_t>(now.ns()));
+  return {last_sequence_, setup_.id};
+}
+
+MessagePtr Shard::broker_message(std::string_view topic, std::string_view payload, bool retain) {
+  Message::Spec spec;
+  spec.topic = topic;
+  spec.payload = base::as_bytes(payload);
+  spec.retain = retain;
+  return Message::make(spec);
+}
+
+Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token, base::Instant now) {
+  Routed routed;
+  if (message->retain()) retain(message, now);
+  routed.matched = route_here(message, now);
+
+  topics::InterestIndex::Targets targets = 0;
+  boost::container::small_vector<std::pair<ShardId, SharePick>, 2> picks;
+  if (!interest_.empty()) {
+    const auto interest = interest_.match(message->topic());
+    targets = interest.targets;
+    routed.matched |= targets != 0;
+    for (topics::InterestIndex::Group* group : interest.groups) {
+      if (const auto target = share_target(*group, 0, message, routed.matched, now)) {
+        picks.push_back({*target, {std::string(group->group()), std::string(group->filter())}});
+      }
+    }
+  }
+  if (setup_.shards == 1) return routed;
+  topics::InterestIndex::Targets addressed = targets;
+  for (const auto& [target, pick] : picks) addressed |= std::uint64_t{1} << target;
+  if (message->retain()) addressed = setup_.shards == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << setup_.shards) - 1;
+  addressed &= ~(std::uint64_t{1} << setup_.id);
+  for (unsigned to = 0; addressed >> to != 0; ++to) {
+    if ((addressed >> to & 1U) == 0) continue;
+    PublishMail mail;
+    mail.message = message;
+    // A retained message goes to everybody: a subscription that we do not know of yet finds it there.
+    mail.plain = message->retain() || (targets >> to & 1U) != 0;
+    for (auto& [target, pick] : picks) {
+      if (target == to) mail.shares.push_back(std::move(pick));
+    }
+    mail.receipt = token;
+    if (token.connection) ++routed.waiting;
+    post(static_cast<ShardId>(to), std::move(mail));
+    if (to == 63) break;
+  }
+  return routed;
+}
+
+bool Shard::route_here(const MessagePtr& message, base::Instant now) {
+  const auto matches = subscriptions_.match(message->topic());
+  if (matches.plain.empty()) return false;
+  const bool of_broker = !message->publisher().session;
+  const bool restricted = of_broker && message->topic().starts_with(kClientTopics);
+  const auto receives = [&](const topics::Subscription& subscription, SessionId sid, const Session* s) {
+    if (s == nullptr || (restricted && !s->may_read_clients)) return false;
+    return !(subscription.options.no_local && message->publisher() == Publisher{sid, setup_.id});
+  };
+  if (matches.plain.size() == 1) {
+    bool any = false;
+    Terms terms;
+    for (const topics::Subscription& subscription : matches.plain.front()) {
+      const SessionId sid = SessionId::from_value(subscription.subscriber);
+      Session* s = sessions_.find(sid);
+      if (!receives(subscription, sid, s)) continue;
+      terms.qos = std::min(message->qos(), subscription.options.qos);
+      terms.retain = message->retain() && subscription.options.retain_as_published;
+      terms.subscription_ids.clear();
+      if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
+      deliver(sid, *s, message, terms, now);
+      any = true;
+    }
+    return any;
+  }
+  // Several filters: a session that holds more than one of them gets one copy, with the highest QoS and all identifiers
+  // [MQTT-3.3.4-2, -4].
+  ++match_mark_;
+  receivers_.clear();
+  for (const auto& subscriptions : matches.plain) {
+    for (const topics::Subscription& subscription : subscriptions) {
+      const SessionId sid = SessionId::from_value(subscription.subscriber);
+      Session* s = sessions_.find(sid);
+      if (!receives(subscription, sid, s)) continue;
+      if (s->match_mark != match_mark_) {
+        s->match_mark = match_mark_;
+        s->match_index = static_cast<std::uint32_t>(receivers_.size());
+        receivers_.push_back({sid, {}});
+      }
+      Terms& terms = receivers_[s->match_index].terms;
+      terms.qos = std::max(terms.qos, std::min(message->qos(), subscription.options.qos));
+      terms.retain |= message->retain() && subscription.options.retain_as_published;
+      if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
+    }
+  }
+  for (const Receiver& receiver : receivers_)
+    deliver(receiver.session, sessions_.at(receiver.session), message, receiver.terms, now);
+  return !receivers_.empty();
+}
+
+std::optional<ShardId> Shard::share_target(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
+                                           const MessagePtr& message, bool& matched, base::Instant now) {
+  while (const auto target = group.next(exclude)) {
+    if (*target != setup_.id) {
+      matched = true;
+      return static_cast<ShardId>(*target);
+    }
+    if (share_here(group.group(), group.filter(), message, now)) {
+      matched = true;
+      return std::nullopt;
+    }
+    exclude |= std::uint64_t{1} << *target;
+  }
+  return std::nullopt;
+}
+
+// One member of a share group on this shard gets the message: one that can take it now before one that must wait,
+// before one that is away.
+bool Shard::share_here(std::string_view group_name, std::string_view filter, const MessagePtr& message,
+                       base::Instant now) {
+  topics::ShareGroup* group = subscriptions_.find_group(group_name, filter);
+  if (group == nullptr) return false;
+  const auto session = [this](const topics::Subscription& member) {
+    return sessions_.find(SessionId::from_value(member.subscriber));
+  };
+  const topics::Subscription* chosen = group->next([&](const topics::Subscription& member) {
+    Session* s = session(member);
+    if (s == nullptr || !s->connected()) return false;
+    const Connection& c = connections_.at(s->connection);
+    return room(c) && s->queued() == 0 && (!s->delivery || window_open(c, *s->delivery));
+  });
+  if (chosen == nullptr) {
+    chosen = group->next([&](const topics::Subscription& member) {
+      const Session* s = session(member);
+      return s != nullptr && s->connected();
+    });
+  }
+  if (chosen == nullptr)
+    chosen = group->next([&](const topics::Subscription& member) { return session(member) != nullptr; });
+  if (chosen == nullptr) return false;
+  const SessionId sid = SessionId::from_value(chosen->subscriber);
+  Session& s = sessions_.at(sid);
+  Terms terms;
+  terms.qos = std::min(message->qos(), chosen->options.qos);
+  terms.retain = message->retain() && chosen->options.retain_as_published;
+  if (chosen->subscription_id != 0) terms.subscription_ids.push_back(chosen->subscription_id);
+  const std::size_t size = std::string_view("$share//").size() + group_name.size() + filter.size();
+  for (const HeldSubscription& held : s.subscriptions) {
+    if (held.shared && held.text.size() == size && held.text.ends_with(filter) &&
+        std::string_view(held.text).substr(7).starts_with(group_name)) {
+      terms.share = held.number;
+    }
+  }
+  deliver(sid, s, message, terms, now);
+  return true;
+}
+
+// Each shard keeps its own index of all retained messages; the position decides when two arrive in different order on
+// different shards.
+void Shard::retain(const MessagePtr& message, base::Instant now) {
+  last_sequence_ = std::max(last_sequence_, message->position().sequence);
+  const std::string_view topic = message->topic();
+  Retained* kept = retained_.find(topic);
+  if (kept != nullptr && kept->position > message->position()) return;
+  const bool deletes = message->payload().empty();
+  if (kept == nullptr) {
+    if (!deletes && retained_count_ >= limits().max_retained_messages) {
+      ++stats_.publish_dropped;
+      log(LogLevel::Warn, "retained_full",
+          fmt::format("Retained message not kept: limits.max_retained_messages ({}) is reached.",
+                      limits().max_retained_messages));
+      return;
+    }
+    if (deletes && setup_.shards == 1) return;
+    kept = &retained_.set(topic, {});
+  }
+  if (kept->message) --retained_count_;
+  if (kept->timer) {
+    wheel_.cancel(kept->timer);
+    retained_timers_.erase(kept->timer_slot);
+    kept->timer = {};
+    kept->timer_slot = {};
+  }
+  if (deletes && setup_.shards == 1) {
+    retained_.erase(topic);
+    return;
+  }
+  // A deleted one is remembered for a while: what is older may still be under way from another shard.
+  constexpr base::Duration kRemembered = base::seconds(60);
+  kept->message = deletes ? MessagePtr() : message;
+  kept->position = message->position();
+  if (!deletes) ++retained_count_;
+  const base::Instant due = deletes ? now + kRemembered : message->expires();
+  if (!due.is_never()) {
+    const auto timer = retained_timers_.emplace(RetainedTimer{std::string(topic)});
+    kept->timer = arm(due, TimerKind::Retained, timer.value());
+    kept->timer_slot = timer;
+  }
+}
+
+}  // namespace vigil::broker

@@ -1,0 +1,94 @@
+// The state of a client id: outlives its connections by its expiry (3.1.2.11.2, 4.1). Lives on the client id's home
+// shard.
+//
+//   (none) ── CONNECT ──► Live ── connection ends ──► Waiting (will delay, expiry) ── CONNECT, Clean Start 0 ──► Live
+//                          │                            └── expired ──► (none)
+//                          └── CONNECT, Clean Start 1 ──► ends, a new one begins
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <boost/container/deque.hpp>
+#include <boost/container/flat_set.hpp>
+#include <boost/container/small_vector.hpp>
+
+#include "base/timer_wheel.h"
+#include "broker/delivery.h"
+#include "broker/inflight.h"
+#include "broker/presence.h"
+#include "mqtt/packet.h"
+
+namespace vigil::broker {
+
+// What the broker owes once the connection has ended otherwise than by a goodbye.
+struct Will {
+  std::string topic;
+  std::vector<std::uint8_t> payload;
+  std::vector<std::uint8_t> properties;  // encoded: what is passed on with the message
+  mqtt::QoS qos = mqtt::QoS::AtMostOnce;
+  bool retain = false;
+  std::uint32_t delay_s = 0;
+  std::uint32_t message_expiry_s = 0;  // 0: none
+  bool has_message_expiry = false;
+  base::Instant due = base::Instant::never();  // once owed
+  bool allowed = true;                         // the client might publish there when it connected
+};
+
+// A subscription as its session knows it; the tree has what matching needs.
+struct HeldSubscription {
+  std::string text;      // as subscribed, `$share/...` included
+  std::uint32_t number;  // of this session, never 0: names the subscription a queued message came through
+  bool shared = false;
+};
+
+// Messages on their way to the client. Only sessions that have any have this.
+struct DeliveryState {
+  Inflight inflight;
+  boost::container::deque<Delivery> queue;  // waits for room in the window or in the output
+  std::size_t queued_bytes = 0;
+  std::size_t retained_waiting = 0;  // entries of the queue that were retained when a subscription was made
+};
+
+// A walk over the states of all clients for a subscriber of `$SYS/clients/...`: asks one shard after the other, a page
+// at a time.
+struct SystemFeed {
+  std::uint32_t id = 0;
+  std::string filter;
+  mqtt::SubscriptionOptions options;
+  std::uint32_t subscription_id = 0;
+  unsigned shard = 0;
+  std::uint32_t cursor = 0;
+  bool waiting = false;  // for an answer
+};
+
+struct Session {
+  std::string client_id;
+  std::string user_name;
+  std::uint64_t epoch = 0;  // rises with every connect of this client id
+  ConnectionId connection;  // none while the client is away
+  PresenceId presence;
+  std::uint32_t expiry_s = 0;
+  base::Instant expires = base::Instant::never();  // while away
+  base::TimerId timer;                             // the earlier of expiry and will
+  std::unique_ptr<Will> will;
+  boost::container::small_vector<HeldSubscription, 1> subscriptions;
+  std::uint32_t next_subscription = 1;
+  std::unique_ptr<DeliveryState> delivery;
+  // Packet identifiers of QoS 2 messages that the client has sent and not released [MQTT-4.3.3-10].
+  boost::container::flat_set<mqtt::PacketId> unreleased;
+  std::vector<SystemFeed> feeds;
+  bool may_read_clients = false;  // $SYS/clients
+  bool overflow_logged = false;
+
+  // While one message is being matched: which one, and where its entry is in the list of receivers.
+  std::uint64_t match_mark = 0;
+  std::uint32_t match_index = 0;
+
+  bool connected() const { return static_cast<bool>(connection); }
+  std::size_t queued() const { return delivery ? delivery->queue.size() : 0; }
+  std::size_t inflight() const { return delivery ? delivery->inflight.size() : 0; }
+};
+
+}  // namespace vigil::broker

@@ -1,0 +1,220 @@
+#include "broker/shard.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+namespace vigil::broker {
+namespace {
+
+// Spare outboxes kept for connections that begin to write.
+constexpr std::size_t kSpareOutboxes = 256;
+// Below this much waiting output, deliveries that were held back go on.
+constexpr std::size_t kResumeDivisor = 2;
+
+}  // namespace
+
+bool Effects::empty() const {
+  const auto none = [](const std::vector<std::vector<Mail>>& all) {
+    return std::all_of(all.begin(), all.end(), [](const auto& list) { return list.empty(); });
+  };
+  return none(mail) && none(late_mail) && closes.empty() && handovers.empty() && tcp_timeouts.empty() &&
+         sends.empty() && suspects.empty() && auth_requests.empty() && log.empty();
+}
+
+void Effects::clear() {
+  for (auto& list : mail) list.clear();
+  for (auto& list : late_mail) list.clear();
+  closes.clear();
+  handovers.clear();
+  tcp_timeouts.clear();
+  sends.clear();
+  suspects.clear();
+  auth_requests.clear();
+  log.clear();
+}
+
+Shard::Shard(ShardSetup setup, base::Instant start)
+    : setup_(std::move(setup)),
+      start_(start),
+      random_(setup_.seed + setup_.id),
+      wheel_(start),
+      presence_({.records = share_of(setup_.limits.presence_max_records), .history = setup_.limits.presence_history}),
+      wall_at_(start) {
+  CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
+  effects_.mail.resize(setup_.shards);
+  effects_.late_mail.resize(setup_.shards);
+  all_stats_.resize(setup_.shards);
+  if (limits().sys_enabled) arm(start_ + base::milliseconds(1), TimerKind::System, 0);
+}
+
+ConnectionId Shard::opened(PeerInfo peer, base::Instant now) {
+  const ConnectionId id = connections_.emplace();
+  Connection& c = connections_.at(id);
+  c.opened_at = now;
+  c.peer = std::make_unique<PeerInfo>(std::move(peer));
+  c.timer = arm(now + limits().connect_timeout, TimerKind::Connection, id.value());
+  ++stats_.sockets_opened;
+  return id;
+}
+
+ConnectionId Shard::adopted(HandOver handover, base::Instant now) {
+  const ConnectionId id = connections_.emplace();
+  Connection& c = connections_.at(id);
+  c.opened_at = handover.opened_at;
+  c.peer = std::make_unique<PeerInfo>(std::move(handover.peer));
+  c.timer = arm(handover.opened_at + limits().connect_timeout, TimerKind::Connection, id.value());
+  const std::vector<std::uint8_t> unread = std::move(handover.unread);
+  process(id, unread, now);
+  return id;
+}
+
+void Shard::closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence,
+                   base::Instant now) {
+  if (connections_.find(id) == nullptr) return;
+  Departure departure;
+  departure.cause = end == SocketEnd::Closed ? DisconnectReason::ConnectionClosed : DisconnectReason::ConnectionError;
+  switch (end) {
+    case SocketEnd::Closed: departure.detail = "the peer closed the socket"; break;
+    case SocketEnd::Reset: departure.detail = "the peer reset the connection"; break;
+    case SocketEnd::TimedOut: departure.detail = "TCP gave up: nobody acknowledges"; break;
+    case SocketEnd::Failed: departure.detail = "the socket failed"; break;
+  }
+  departure.evidence = evidence;
+  leave(id, departure, now);
+}
+
+const Outbox* Shard::outbox(ConnectionId id) const {
+  const Connection* c = connections_.find(id);
+  return c == nullptr ? nullptr : c->outbox.get();
+}
+
+Outbox& Shard::outbox_of(ConnectionId id, Connection& c) {
+  if (!c.outbox) {
+    if (spare_outboxes_.empty()) {
+      c.outbox = std::make_unique<Outbox>();
+    } else {
+      c.outbox = std::move(spare_outboxes_.back());
+      spare_outboxes_.pop_back();
+    }
+  }
+  to_send(id, c);
+  return *c.outbox;
+}
+
+void Shard::to_send(ConnectionId id, Connection& c) {
+  if (c.queued_to_send) return;
+  c.queued_to_send = true;
+  effects_.sends.push_back(id);
+}
+
+std::vector<std::uint8_t>& Shard::control_lane(ConnectionId id, Connection& c) {
+  ++c.packets_sent;
+  ++stats_.messages_sent;
+  return outbox_of(id, c).control();
+}
+
+void Shard::wrote(ConnectionId id, std::size_t written, base::Instant now) {
+  Connection* c = connections_.find(id);
+  if (c == nullptr) return;
+  c->queued_to_send = false;
+  if (!c->outbox) return;
+  c->outbox->consume(written);
+  c->bytes_sent += written;
+  stats_.bytes_sent += written;
+  if (c->outbox->empty()) {
+    if (spare_outboxes_.size() < kSpareOutboxes) spare_outboxes_.push_back(std::move(c->outbox));
+    c->outbox.reset();
+    stop(c->stall_timer);
+  } else if (!c->stall_timer) {
+    c->stall_timer = arm(now + limits().write_stall_timeout, TimerKind::WriteStall, id.value());
+  } else if (written > 0) {
+    wheel_.move(c->stall_timer, now + limits().write_stall_timeout);
+  }
+  if (c->blocked && (!c->outbox || c->outbox->data_size() <= limits().max_output_bytes / kResumeDivisor)) {
+    c->blocked = false;
+    output_drained(id, *c, now);
+  }
+}
+
+void Shard::output_drained(ConnectionId /*id*/, Connection& c, base::Instant now) {
+  if (Session* s = sessions_.find(c.session); s != nullptr) {
+    pump(c.session, *s, now);
+    if (!s->feeds.empty()) continue_feeds(c.session, *s, now);
+  }
+}
+
+void Shard::log(LogLevel level, std::string_view event, std::string message,
+                std::vector<std::pair<std::string_view, std::string>> fields) {
+  effects_.log.push_back({level, event, std::move(message), std::move(fields)});
+}
+
+void Shard::wall_clock(std::int64_t unix_ms, base::Instant now) {
+  wall_ms_ = unix_ms;
+  wall_at_ = now;
+}
+
+bool Shard::kick(std::string_view client_id, base::Instant now) {
+  const auto it = by_client_.find(client_id);
+  if (it == by_client_.end()) return false;
+  const ConnectionId id = sessions_.at(it->second).connection;
+  if (!id) return false;
+  leave(id, {.cause = DisconnectReason::AdministrativeAction}, now);
+  return true;
+}
+
+void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive) {
+  const bool sys_was_on = setup_.limits.sys_enabled;
+  setup_.limits = limits;
+  setup_.keep_alive = keep_alive;
+  presence_.set_bounds({.records = share_of(limits.presence_max_records), .history = limits.presence_history});
+  if (limits.sys_enabled && !sys_was_on) arm(start_, TimerKind::System, 0);
+}
+
+bool Shard::shut_down(std::size_t limit, base::Instant now) {
+  if (!shutting_down_) {
+    // The wills first, while those who wait for them are still connected. Nothing in memory outlives the process:
+    // delays end with it.
+    shutting_down_ = true;
+    sessions_.for_each([&](SessionId, Session& s) {
+      if (s.will) publish_will(s, now);
+    });
+    return connections_.empty();
+  }
+  for (; limit > 0 && shutdown_cursor_ < connections_.slot_count(); ++shutdown_cursor_) {
+    const auto [id, c] = connections_.at_index(shutdown_cursor_);
+    if (c == nullptr) continue;
+    leave(id, {.cause = DisconnectReason::ServerShutdown}, now);
+    --limit;
+  }
+  if (shutdown_cursor_ >= connections_.slot_count() && !connections_.empty()) shutdown_cursor_ = 0;
+  return connections_.empty();
+}
+
+const Stats& Shard::stats() const {
+  stats_.subscriptions = subscriptions_.size();
+  stats_.retained_messages = retained_count_;
+  return stats_;
+}
+
+ShardCore::ClientView Shard::client(std::string_view client_id) const {
+  ShardCore::ClientView view;
+  const auto it = by_client_.find(client_id);
+  if (it == by_client_.end()) return view;
+  const Session* s = sessions_.find(it->second);
+  view.exists = true;
+  view.connected = s->connected();
+  view.connection = s->connection;
+  view.epoch = s->epoch;
+  view.subscriptions = s->subscriptions.size();
+  view.inflight = s->inflight();
+  view.queued = s->queued();
+  view.has_will = s->will != nullptr;
+  if (const Connection* c = connections_.find(s->connection); c != nullptr) {
+    view.last_heard = c->keep_alive.last_heard();
+    view.deadline = c->keep_alive.deadline();
+  }
+  return view;
+}
+
+}  // namespace vigil::broker

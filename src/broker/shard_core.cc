@@ -1,0 +1,51 @@
+#include "broker/shard_core.h"
+
+#include "broker/shard.h"
+
+namespace vigil::broker {
+
+ShardCore::ShardCore(ShardSetup setup, base::Instant start)
+    : shard_(std::make_unique<Shard>(std::move(setup), start)) {}
+ShardCore::~ShardCore() = default;
+
+ShardId ShardCore::home_of(std::string_view client_id, unsigned shards) {
+  // FNV-1a with a final mix: the same on every machine, so that a stored session finds its shard again.
+  std::uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const char c : client_id) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  hash ^= hash >> 32U;
+  return static_cast<ShardId>(hash % shards);
+}
+
+ConnectionId ShardCore::opened(PeerInfo peer, base::Instant now) { return shard_->opened(std::move(peer), now); }
+ConnectionId ShardCore::adopted(HandOver handover, base::Instant now) {
+  return shard_->adopted(std::move(handover), now);
+}
+void ShardCore::received(ConnectionId id, base::Bytes bytes, base::Instant now) { shard_->received(id, bytes, now); }
+void ShardCore::closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence,
+                       base::Instant now) {
+  shard_->closed(id, end, evidence, now);
+}
+void ShardCore::wrote(ConnectionId id, std::size_t written, base::Instant now) { shard_->wrote(id, written, now); }
+void ShardCore::mail(Mail&& mail, base::Instant now) { shard_->mail(std::move(mail), now); }
+void ShardCore::advance(base::Instant now) { shard_->advance(now); }
+void ShardCore::judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now) {
+  shard_->judge(id, evidence, now);
+}
+void ShardCore::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now) {
+  shard_->authenticated(id, std::move(verdict), now);
+}
+void ShardCore::wall_clock(std::int64_t unix_ms, base::Instant now) { shard_->wall_clock(unix_ms, now); }
+bool ShardCore::kick(std::string_view client_id, base::Instant now) { return shard_->kick(client_id, now); }
+void ShardCore::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive) {
+  shard_->reconfigure(limits, keep_alive);
+}
+bool ShardCore::shut_down(std::size_t limit, base::Instant now) { return shard_->shut_down(limit, now); }
+Effects& ShardCore::effects() { return shard_->effects(); }
+const Outbox* ShardCore::outbox(ConnectionId id) const { return shard_->outbox(id); }
+base::Instant ShardCore::next_deadline() const { return shard_->next_deadline(); }
+const Stats& ShardCore::stats() const { return shard_->stats(); }
+ShardCore::ClientView ShardCore::client(std::string_view client_id) const { return shard_->client(client_id); }
+std::size_t ShardCore::connections() const { return shard_->connections(); }
+std::size_t ShardCore::sessions() const { return shard_->sessions(); }
+
+}  // namespace vigil::broker

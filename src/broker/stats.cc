@@ -1,0 +1,36 @@
+#include "broker/stats.h"
+
+namespace vigil::broker {
+
+void Stats::add(const Stats& other) {
+  clients_connected += other.clients_connected;
+  clients_disconnected += other.clients_disconnected;
+  clients_maximum += other.clients_maximum;
+  subscriptions += other.subscriptions;
+  shared_subscriptions += other.shared_subscriptions;
+  if (other.retained_messages > retained_messages) retained_messages = other.retained_messages;
+  queued_messages += other.queued_messages;
+  queued_bytes += other.queued_bytes;
+  inflight_messages += other.inflight_messages;
+  at_risk += other.at_risk;
+  sockets_opened += other.sockets_opened;
+  connects += other.connects;
+  connects_refused += other.connects_refused;
+  messages_received += other.messages_received;
+  messages_sent += other.messages_sent;
+  publish_received += other.publish_received;
+  publish_sent += other.publish_sent;
+  publish_dropped += other.publish_dropped;
+  publish_expired += other.publish_expired;
+  bytes_received += other.bytes_received;
+  bytes_sent += other.bytes_sent;
+  clients_expired += other.clients_expired;
+  keep_alive_timeouts += other.keep_alive_timeouts;
+  takeovers += other.takeovers;
+  wills_published += other.wills_published;
+  wills_cancelled += other.wills_cancelled;
+  protocol_errors += other.protocol_errors;
+  write_stalls += other.write_stalls;
+}
+
+}  // namespace vigil::broker

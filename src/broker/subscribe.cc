@@ -1,0 +1,227 @@
+// SUBSCRIBE and UNSUBSCRIBE (3.8, 3.10), and what the other shards are told of them.
+#include <fmt/format.h>
+
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+using mqtt::Property;
+using mqtt::ReasonCode;
+using mqtt::RetainHandling;
+using mqtt::Version;
+
+ReasonCode granted(mqtt::QoS qos) { return static_cast<ReasonCode>(qos); }
+
+// Whether a filter may match a topic under $SYS/clients.
+bool may_match_clients(std::string_view filter) {
+  return filter.starts_with("$SYS") && !filter.starts_with("$SYS/broker");
+}
+
+}  // namespace
+
+Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now) {
+  Session& s = sessions_.at(c.session);
+  const std::uint32_t subscription_id =
+      packet.properties.subscription_ids.empty() ? 0 : packet.properties.subscription_ids.front();
+  if (subscription_id != 0 && !limits().subscription_ids_available) {
+    return std::unexpected(Departure{.cause = DisconnectReason::ProtocolError,
+                                     .code = ReasonCode::SubscriptionIdentifiersNotSupported,
+                                     .field = "Subscription Identifier",
+                                     .detail = "switched off on this broker"});
+  }
+  const auto pending_id = subacks_.emplace();
+  PendingSubAck& pending = subacks_.at(pending_id);
+  pending.connection = id;
+  pending.packet_id = packet.packet_id;
+  for (const auto& entry : packet.entries) {
+    pending.reasons.push_back(
+        subscribe_one(c.session, s, c, entry, subscription_id, pending_id.value(), pending.waiting, now));
+  }
+  // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
+  if (pending.waiting == 0) {
+    send_suback(pending);
+    subacks_.erase(pending_id);
+  }
+  if (!s.feeds.empty()) continue_feeds(c.session, s, now);
+  return {};
+}
+
+ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, const mqtt::Subscribe::Entry& entry,
+                                std::uint32_t subscription_id, std::uint64_t waiting, std::uint32_t& acks,
+                                base::Instant now) {
+  const auto filter = mqtt::TopicFilter::parse(entry.filter);
+  if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
+  if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
+  if (!limits().wildcard_available && mqtt::has_wildcard(filter->filter))
+    return ReasonCode::WildcardSubscriptionsNotSupported;
+  if (!may_subscribe({s.client_id, s.user_name, c.peer->loopback}, filter->filter, limits()))
+    return ReasonCode::NotAuthorized;
+
+  topics::Subscription subscription{};
+  subscription.subscriber = sid.value();
+  subscription.subscription_id = subscription_id;
+  subscription.options = entry.options;
+  subscription.options.qos = std::min(entry.options.qos, static_cast<mqtt::QoS>(limits().maximum_qos));
+  const bool is_new = subscriptions_.find(*filter, sid.value()) == nullptr;
+  if (is_new && (s.subscriptions.size() >= limits().max_subscriptions_per_session ||
+                 subscriptions_.size() >= share_of(limits().max_subscriptions))) {
+    return ReasonCode::QuotaExceeded;
+  }
+  const auto added = subscriptions_.add(*filter, subscription);
+  if (is_new) {
+    s.subscriptions.push_back({std::string(entry.filter), s.next_subscription++, filter->shared()});
+    if (s.next_subscription == 0) s.next_subscription = 1;
+  }
+  if (filter->shared()) {
+    if (is_new) {
+      ++stats_.shared_subscriptions;
+      group_changed(*filter, {.members = 1, .connected = 1}, waiting, acks);
+    }
+    return granted(subscription.options.qos);
+  }
+  if (added.first_of_filter) interest_gained(*filter, waiting, acks);
+  const RetainHandling handling = entry.options.retain_handling;
+  if (handling == RetainHandling::SendAtSubscribe || (handling == RetainHandling::SendIfNew && is_new)) {
+    retained_at_subscribe(sid, s, filter->filter, subscription, now);
+    if (s.may_read_clients && may_match_clients(filter->filter)) start_feed(sid, s, filter->filter, subscription, now);
+  }
+  return granted(subscription.options.qos);
+}
+
+void Shard::send_suback(const PendingSubAck& pending) {
+  Connection* c = connections_.find(pending.connection);
+  if (c == nullptr) return;
+  mqtt::SubAck answer;
+  answer.packet_id = pending.packet_id;
+  answer.reasons = pending.reasons;
+  mqtt::encode_suback(control_lane(pending.connection, *c), c->version, answer);
+}
+
+void Shard::interest_applied(std::uint64_t waiting) {
+  const auto id = base::SlotId<PendingSubAckTag>::from_value(waiting);
+  PendingSubAck* pending = subacks_.find(id);
+  if (pending == nullptr || --pending->waiting > 0) return;
+  send_suback(*pending);
+  subacks_.erase(id);
+}
+
+Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant /*now*/) {
+  Session& s = sessions_.at(c.session);
+  mqtt::UnsubAck answer;
+  answer.packet_id = packet.packet_id;
+  for (const std::string_view text : packet.filters) {
+    const auto filter = mqtt::TopicFilter::parse(text);
+    if (!filter) {
+      answer.reasons.push_back(ReasonCode::TopicFilterInvalid);
+    } else {
+      answer.reasons.push_back(drop_subscription(c.session, s, *filter, text) ? ReasonCode::Success
+                                                                              : ReasonCode::NoSubscriptionExisted);
+    }
+  }
+  mqtt::encode_unsuback(control_lane(id, c), c.version, answer);
+  return {};
+}
+
+bool Shard::drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter& filter, std::string_view text) {
+  const auto removed = subscriptions_.remove(filter, sid.value());
+  if (!removed.removed) return false;
+  const auto held = std::find_if(s.subscriptions.begin(), s.subscriptions.end(),
+                                 [text](const HeldSubscription& h) { return h.text == text; });
+  CHECK(held != s.subscriptions.end());
+  s.subscriptions.erase(held);
+  if (filter.shared()) {
+    --stats_.shared_subscriptions;
+    std::uint32_t acks = 0;
+    group_changed(filter, {.members = -1, .connected = s.connected() ? -1 : 0}, 0, acks);
+  } else if (removed.last_of_filter) {
+    interest_lost(filter);
+  }
+  return true;
+}
+
+void Shard::interest_gained(const mqtt::TopicFilter& filter, std::uint64_t waiting, std::uint32_t& acks) {
+  watch_system_filter(filter.filter, 1);
+  InterestMail mail;
+  mail.filter = filter.filter;
+  mail.interested = true;
+  mail.waiting = waiting;
+  post_to_others(mail);
+  acks += setup_.shards - 1;
+}
+
+void Shard::interest_lost(const mqtt::TopicFilter& filter) {
+  watch_system_filter(filter.filter, -1);
+  InterestMail mail;
+  mail.filter = filter.filter;
+  post_to_others(mail);
+}
+
+void Shard::group_changed(const mqtt::TopicFilter& filter, MembersChange change, std::uint64_t waiting,
+                          std::uint32_t& acks) {
+  const topics::InterestIndex::Group* group = interest_.find_group(filter.group, filter.filter);
+  topics::InterestIndex::GroupMembers members =
+      group != nullptr ? group->at(setup_.id) : topics::InterestIndex::GroupMembers{};
+  const bool was_there = members.members > 0;
+  members.members = static_cast<std::uint32_t>(static_cast<int>(members.members) + change.members);
+  members.connected = static_cast<std::uint32_t>(static_cast<int>(members.connected) + change.connected);
+  CHECK(members.connected <= members.members);
+  interest_.set_group(filter.group, filter.filter, setup_.id, members);
+  const bool is_there = members.members > 0;
+  if (was_there != is_there) watch_system_filter(filter.filter, is_there ? 1 : -1);
+  InterestMail mail;
+  mail.filter = filter.filter;
+  mail.group = filter.group;
+  mail.interested = is_there;
+  mail.members = members;
+  mail.waiting = waiting;
+  post_to_others(mail);
+  if (waiting != 0) acks += setup_.shards - 1;
+}
+
+// A session's client connected or went away: its share groups count it among those that can be served, or no longer.
+void Shard::members_came_or_went(const Session& s) {
+  for (const HeldSubscription& held : s.subscriptions) {
+    if (!held.shared) continue;
+    std::uint32_t acks = 0;
+    group_changed(*mqtt::TopicFilter::parse(held.text), {.connected = s.connected() ? 1 : -1}, 0, acks);
+  }
+}
+
+void Shard::interest_of_others(ShardId from, const InterestMail& mail) {
+  if (mail.group.empty()) {
+    if (mail.interested) {
+      interest_.add(mail.filter, from);
+    } else {
+      interest_.remove(mail.filter, from);
+    }
+    watch_system_filter(mail.filter, mail.interested ? 1 : -1);
+  } else {
+    const topics::InterestIndex::Group* group = interest_.find_group(mail.group, mail.filter);
+    const bool was_there = group != nullptr && group->at(from).members > 0;
+    interest_.set_group(mail.group, mail.filter, from, mail.members);
+    if (was_there != mail.interested) watch_system_filter(mail.filter, mail.interested ? 1 : -1);
+  }
+  if (mail.waiting != 0) effects_.late_mail[from].push_back({setup_.id, InterestAppliedMail{mail.waiting}});
+}
+
+void Shard::watch_system_filter(std::string_view filter, int change) {
+  if (!may_match_clients(filter)) return;
+  CHECK(change > 0 || system_filters_ > 0);
+  system_filters_ = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(system_filters_) + change);
+}
+
+void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view filter,
+                                  const topics::Subscription& subscription, base::Instant now) {
+  Terms terms;
+  terms.retain = true;
+  terms.retained_at_subscribe = true;
+  if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
+  retained_.for_each_match(filter, [&](std::string_view, Retained& retained) {
+    if (!retained.message || retained.message->expired(now)) return;
+    terms.qos = std::min(retained.message->qos(), subscription.options.qos);
+    deliver(sid, s, retained.message, terms, now);
+  });
+}
+
+}  // namespace vigil::broker

@@ -1,0 +1,210 @@
+// $SYS: the broker's figures under the names that mosquitto's users know, and the presence of clients.
+//
+// $SYS/clients/<id>/state answers like a retained message, but is made when somebody subscribes: a million states cost
+// nothing until they are read. Live changes are published only while anybody listens.
+#include <fmt/format.h>
+
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+// Of one answer to a SystemQueryMail.
+constexpr std::size_t kStatesAPage = 64;
+constexpr std::uint32_t kSlotsAPage = 4096;
+
+constexpr std::string_view kPrefix = "$SYS/clients/";
+constexpr std::string_view kState = "/state";
+
+std::string state_topic(std::string_view client_id) {
+  return fmt::format("{}{}{}", kPrefix, topic_level(client_id), kState);
+}
+
+// The client id that a topic level stands for; the inverse of topic_level.
+std::string client_id_of(std::string_view level) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+  std::string id;
+  for (std::size_t i = 0; i < level.size(); ++i) {
+    if (level[i] == '%' && i + 2 < level.size() && digit(level[i + 1]) >= 0 && digit(level[i + 2]) >= 0) {
+      id += static_cast<char>(digit(level[i + 1]) * 16 + digit(level[i + 2]));
+      i += 2;
+    } else {
+      id += level[i];
+    }
+  }
+  return id;
+}
+
+}  // namespace
+
+// Records an event, and tells those who listen.
+void Shard::note(PresenceRecord& record, PresenceEvent event, base::Instant now) {
+  const bool heard = system_filters_ > 0 && limits().sys_clients_enabled;
+  presence_.note(record, event);
+  if (!heard) return;
+  const std::string topic = fmt::format("{}{}", kPrefix, topic_level(record.client_id));
+  route(broker_message(topic + "/event", event_json(record, event, setup_.node_id), false), {}, now);
+  route(broker_message(topic + std::string(kState), state_json(record, live_view(record), setup_.node_id, moment(now)),
+                       false),
+        {}, now);
+}
+
+LiveView Shard::live_view(const PresenceRecord& record) const {
+  LiveView view;
+  const auto it = by_client_.find(record.client_id);
+  if (it == by_client_.end()) return view;
+  const Session& s = *sessions_.find(it->second);
+  view.subscriptions = s.subscriptions.size();
+  view.queued = s.queued();
+  view.inflight = s.inflight();
+  if (const Connection* c = connections_.find(s.connection); c != nullptr && record.connected) {
+    view.connected = true;
+    view.last_heard = c->keep_alive.last_heard();
+    view.deadline = c->keep_alive.deadline();
+    view.packets_received = c->packets_received;
+    view.packets_sent = c->packets_sent;
+    view.bytes_received = c->bytes_received;
+    view.bytes_sent = c->bytes_sent;
+  }
+  return view;
+}
+
+void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, const topics::Subscription& subscription,
+                       base::Instant /*now*/) {
+  // One walk for a filter: subscribing again starts it anew.
+  std::erase_if(s.feeds, [filter](const SystemFeed& feed) { return feed.filter == filter; });
+  constexpr std::size_t kMostFeeds = 8;
+  if (s.feeds.size() >= kMostFeeds) return;
+  SystemFeed feed;
+  feed.id = next_feed_++;
+  feed.filter = filter;
+  feed.options = subscription.options;
+  feed.subscription_id = subscription.subscription_id;
+  s.feeds.push_back(std::move(feed));
+}
+
+// Asks for the next page of each walk, as far as the client's output has room.
+void Shard::continue_feeds(SessionId sid, Session& s, base::Instant now) {
+  if (!s.connected()) return;
+  Connection& c = connections_.at(s.connection);
+  std::vector<SystemReplyMail> own;
+  for (SystemFeed& feed : s.feeds) {
+    if (feed.waiting) continue;
+    if (!room(c)) {
+      c.blocked = true;
+      continue;
+    }
+    feed.waiting = true;
+    SystemQueryMail query{.session = sid, .feed = feed.id, .filter = feed.filter, .cursor = feed.cursor};
+    if (feed.shard == setup_.id) {
+      own.push_back(system_page(query, now));
+    } else {
+      post(static_cast<ShardId>(feed.shard), std::move(query));
+    }
+  }
+  for (SystemReplyMail& reply : own) system_reply(reply, now);
+}
+
+SystemReplyMail Shard::system_page(const SystemQueryMail& query, base::Instant now) {
+  SystemReplyMail reply{.session = query.session, .feed = query.feed, .states = {}, .next = 0};
+  const auto add = [&](const PresenceRecord& record) {
+    reply.states.push_back(broker_message(state_topic(record.client_id),
+                                          state_json(record, live_view(record), setup_.node_id, moment(now)), true));
+  };
+  if (!mqtt::has_wildcard(query.filter)) {
+    if (query.filter.starts_with(kPrefix) && query.filter.ends_with(kState) &&
+        query.filter.size() > kPrefix.size() + kState.size()) {
+      const std::string_view level =
+          std::string_view(query.filter).substr(kPrefix.size(), query.filter.size() - kPrefix.size() - kState.size());
+      if (const PresenceRecord* record = presence_.find(client_id_of(level)); record != nullptr) add(*record);
+    }
+    return reply;
+  }
+  const std::uint32_t count = presence_.slot_count();
+  std::uint32_t at = query.cursor;
+  for (std::uint32_t looked = 0; at < count && looked < kSlotsAPage && reply.states.size() < kStatesAPage;
+       ++at, ++looked) {
+    const auto [id, record] = presence_.at_index(at);
+    if (record != nullptr && mqtt::matches(query.filter, state_topic(record->client_id))) add(*record);
+  }
+  reply.next = at < count ? at : 0;
+  return reply;
+}
+
+void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
+  Session* s = sessions_.find(reply.session);
+  if (s == nullptr || !s->connected()) return;
+  const auto feed =
+      std::find_if(s->feeds.begin(), s->feeds.end(), [&](const SystemFeed& f) { return f.id == reply.feed; });
+  if (feed == s->feeds.end() || !feed->waiting) return;
+  feed->waiting = false;
+  feed->cursor = reply.next;
+  if (reply.next == 0) ++feed->shard;
+  Terms terms;
+  terms.retain = true;
+  terms.retained_at_subscribe = true;
+  if (feed->subscription_id != 0) terms.subscription_ids.push_back(feed->subscription_id);
+  if (feed->shard >= setup_.shards) s->feeds.erase(feed);
+  for (const MessagePtr& state : reply.states) deliver(reply.session, *s, state, terms, now);
+  if (!s->feeds.empty()) continue_feeds(reply.session, *s, now);
+}
+
+void Shard::publish_broker_stats(base::Instant now) {
+  all_stats_[setup_.id] = stats();
+  if (setup_.id != 0) {
+    post(0, StatsMail{stats()});
+    return;
+  }
+  if (!limits().sys_enabled) return;
+  Stats sum;
+  for (const Stats& one : all_stats_) sum.add(one);
+  std::size_t next = 0;
+  const auto publish = [&](std::string_view name, std::string text) {
+    if (published_stats_.size() <= next)
+      published_stats_.emplace_back(fmt::format("$SYS/broker/{}", name), std::string());
+    auto& [topic, last] = published_stats_[next++];
+    if (text == last) return;
+    Message::Spec spec;
+    spec.topic = topic;
+    spec.payload = base::as_bytes(text);
+    spec.retain = true;
+    spec.position = next_position(now);
+    route(Message::make(spec), {}, now);
+    last = std::move(text);
+  };
+  const auto number = [&](std::string_view name, std::uint64_t value) { publish(name, std::to_string(value)); };
+  publish("version", "vigilmq version " + setup_.version);
+  publish("uptime", fmt::format("{} seconds", std::chrono::duration_cast<base::seconds>(now - start_).count()));
+  number("clients/connected", sum.clients_connected);
+  number("clients/disconnected", sum.clients_disconnected);
+  number("clients/total", sum.clients_connected + sum.clients_disconnected);
+  number("clients/maximum", sum.clients_maximum);
+  number("clients/expired", sum.clients_expired);
+  number("clients/at_risk", sum.at_risk);
+  number("clients/keep_alive_timeouts", sum.keep_alive_timeouts);
+  number("clients/takeovers", sum.takeovers);
+  number("clients/protocol_errors", sum.protocol_errors);
+  number("clients/write_stalls", sum.write_stalls);
+  number("connections/socket/count", sum.sockets_opened);
+  number("connections/accepted", sum.connects);
+  number("connections/refused", sum.connects_refused);
+  number("messages/received", sum.messages_received);
+  number("messages/sent", sum.messages_sent);
+  number("messages/stored", sum.retained_messages + sum.queued_messages + sum.inflight_messages);
+  number("messages/inflight", sum.inflight_messages);
+  number("publish/messages/received", sum.publish_received);
+  number("publish/messages/sent", sum.publish_sent);
+  number("publish/messages/dropped", sum.publish_dropped);
+  number("publish/messages/expired", sum.publish_expired);
+  number("bytes/received", sum.bytes_received);
+  number("bytes/sent", sum.bytes_sent);
+  number("retained messages/count", sum.retained_messages);
+  number("store/messages/count", sum.queued_messages);
+  number("store/messages/bytes", sum.queued_bytes);
+  number("subscriptions/count", sum.subscriptions);
+  number("shared_subscriptions/count", sum.shared_subscriptions);
+  number("wills/published", sum.wills_published);
+  number("wills/cancelled", sum.wills_cancelled);
+}
+
+}  // namespace vigil::broker

@@ -1,0 +1,119 @@
+// What time brings. A timer that fires asks its question anew: most find that something was heard meanwhile and are set
+// again.
+#include <fmt/format.h>
+
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+// Timers fired in one call of advance(); the rest stays due.
+constexpr std::size_t kMostTimersATurn = 4096;
+
+}  // namespace
+
+void Shard::advance(base::Instant now) {
+  fired_.clear();
+  wheel_.advance(now, fired_, kMostTimersATurn);
+  // Sessions may end and connections may go while the list is walked: stale ids find nothing.
+  for (const base::TimerOwner& owner : fired_) {
+    switch (static_cast<TimerKind>(owner.kind)) {
+      case TimerKind::Connection: connection_timer(ConnectionId::from_value(owner.id), now); break;
+      case TimerKind::WriteStall: {
+        const ConnectionId id = ConnectionId::from_value(owner.id);
+        if (Connection* c = connections_.find(id); c != nullptr) {
+          c->stall_timer = {};
+          if (c->outbox && !c->outbox->empty()) {
+            leave(id, {.cause = DisconnectReason::WriteStalled, .detail = "the peer does not read"}, now);
+          }
+        }
+        break;
+      }
+      case TimerKind::Session: session_timer(SessionId::from_value(owner.id), now); break;
+      case TimerKind::Retained: retained_timer(owner.id, now); break;
+      case TimerKind::System:
+        publish_broker_stats(now);
+        if (limits().sys_enabled) arm(now + limits().sys_interval, TimerKind::System, 0);
+        break;
+    }
+  }
+}
+
+// Keep alive is looked at when it may be at risk, then at the end of one and a half periods.
+void Shard::arm_keep_alive(ConnectionId id, Connection& c) {
+  if (!c.keep_alive.enabled()) return;
+  const base::Instant due = c.at_risk ? c.keep_alive.deadline() : c.keep_alive.at_risk_from();
+  c.timer = arm(on_tick(due, start_, setup_.keep_alive.tick), TimerKind::Connection, id.value());
+}
+
+void Shard::connection_timer(ConnectionId id, base::Instant now) {
+  Connection* found = connections_.find(id);
+  if (found == nullptr) return;
+  Connection& c = *found;
+  c.timer = {};
+  if (c.state != Connection::State::Connected) {
+    leave(id,
+          {.cause = DisconnectReason::ConnectTimeout,
+           .detail = "no complete CONNECT, or authentication not finished, in time"},
+          now);
+    return;
+  }
+  if (c.keep_alive.expired(now) && !c.keep_alive.credit_progress(limits().min_receive_rate)) {
+    // Its socket is read once more before it is judged.
+    effects_.suspects.push_back(id);
+    return;
+  }
+  if (!c.at_risk && now >= c.keep_alive.at_risk_from()) {
+    c.at_risk = true;
+    ++stats_.at_risk;
+    if (PresenceRecord* record = presence_.find(c.presence); record != nullptr) {
+      record->at_risk = true;
+      note(*record,
+           {.kind = PresenceEventKind::AtRisk, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
+           now);
+    }
+  }
+  arm_keep_alive(id, c);
+}
+
+void Shard::judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now) {
+  Connection* found = connections_.find(id);
+  if (found == nullptr || found->state != Connection::State::Connected || found->timer) return;
+  Connection& c = *found;
+  if (!c.keep_alive.expired(now) || c.keep_alive.credit_progress(limits().min_receive_rate)) {
+    arm_keep_alive(id, c);
+    return;
+  }
+  Departure departure;
+  departure.cause = DisconnectReason::KeepAliveTimeout;
+  departure.evidence = evidence;
+  leave(id, departure, now);
+}
+
+void Shard::session_timer(SessionId sid, base::Instant now) {
+  Session* s = sessions_.find(sid);
+  if (s == nullptr || s->connected()) return;
+  s->timer = {};
+  if (s->expires <= now) {
+    ++stats_.clients_expired;
+    end_session(sid, now);
+    return;
+  }
+  if (s->will && s->will->due <= now) publish_will(*s, now);
+  arm_session(sid, *s);
+}
+
+void Shard::retained_timer(std::uint64_t owner, base::Instant now) {
+  const auto id = base::SlotId<RetainedTimerTag>::from_value(owner);
+  RetainedTimer* timer = retained_timers_.find(id);
+  if (timer == nullptr) return;
+  const std::string topic = std::move(timer->topic);
+  retained_timers_.erase(id);
+  Retained* kept = retained_.find(topic);
+  if (kept == nullptr || kept->timer_slot != id) return;
+  if (kept->message && !kept->message->expired(now)) return;
+  if (kept->message) --retained_count_;
+  retained_.erase(topic);
+}
+
+}  // namespace vigil::broker
