@@ -1,0 +1,233 @@
+// What MQTT and MISSION promised, held against what the core did at its sockets.
+//
+// It watches every packet that the core read and wrote, with the virtual time, and keeps its own plain model of connections, sessions,
+// subscriptions, messages and wills. A violation is recorded with its time; the first one ends the run.
+//
+// It trusts names: every application message has a payload whose first word is unique (the rest is padding), and is published to a topic
+// that begins with `t/` (ordinary subscriptions), `s/` (shared subscriptions only) or `w/` (wills, read by the watcher `watcher`).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "broker/limits.h"
+#include "mqtt/packet.h"
+#include "sim/framer.h"
+#include "sim/world.h"
+
+namespace vigil::sim {
+
+inline constexpr std::string_view kWatcher = "watcher";
+
+class Oracle final : public Observer {
+ public:
+  // Prints every packet when `verbose`.
+  explicit Oracle(bool verbose) : verbose_(verbose) {}
+  void watch(const World& world) { world_ = &world; }
+
+  void on_read(LinkId link, base::Bytes bytes, base::Instant now) override;
+  void on_write(LinkId link, base::Bytes bytes, base::Instant now) override;
+  void on_close(LinkId link, broker::DisconnectReason reason, base::Instant now) override;
+  void on_end(LinkId link, broker::SocketEnd end, base::Instant now) override;
+  void on_arrival(LinkId link, base::Bytes bytes, base::Instant now) override;
+  void on_turn(unsigned shard, base::Instant now) override;
+
+  // Every client has come back, reads and acknowledges, and time has passed: nothing may be owed any more.
+  void settled(base::Instant now);
+  // Everybody has left for good.
+  void empty(base::Instant now);
+
+  bool ok() const { return violation_.empty(); }
+  const std::string& violation() const { return violation_; }
+
+  struct Counts {
+    std::uint64_t connects = 0;
+    std::uint64_t publishes = 0;
+    std::uint64_t deliveries = 0;
+    std::uint64_t redeliveries = 0;
+    std::uint64_t timeouts = 0;
+    std::uint64_t takeovers = 0;
+    std::uint64_t wills_published = 0;
+    std::uint64_t wills_cancelled = 0;
+    std::uint64_t obligations = 0;  // deliveries that had to happen, and were looked for
+  };
+  const Counts& counts() const { return counts_; }
+
+ private:
+  using Instant = base::Instant;
+
+  struct WillState {
+    std::string key;
+    std::string client;
+    base::Duration delay{0};
+    LinkId link = 0;
+    bool cancelled = false;         // the client said goodbye
+    Instant ended = Instant::never();  // its connection
+    base::Duration expiry{0};        // of the session, at that moment
+    bool for_ever = false;           // the session has no expiry
+    unsigned shard = 0;
+    // The next CONNACK of this client id after that.
+    Instant next_connack = Instant::never();
+    bool resumed = false;
+    std::vector<Instant> seen;       // written to the watcher
+  };
+
+  struct Publication {
+    std::string topic;
+    std::string publisher;
+    mqtt::QoS qos = mqtt::QoS::AtMostOnce;
+    bool retain = false;
+    bool will = false;
+    bool expires = false;
+    std::vector<std::uint64_t> reads;  // sequence numbers
+    Instant first_read;
+    Instant acknowledged = Instant::never();
+  };
+
+  struct Interval {
+    std::string filter;  // without `$share/group/`
+    std::string group;
+    std::uint64_t session = 0;  // its generation
+    std::string client;
+    mqtt::QoS qos = mqtt::QoS::AtMostOnce;
+    bool no_local = false;
+    Instant asked;                         // SUBSCRIBE read
+    Instant granted = Instant::never();    // SUBACK written
+    Instant dropped = Instant::never();    // UNSUBSCRIBE read, or the session's end
+    Instant gone = Instant::never();       // UNSUBACK written, or the session's end
+  };
+
+  struct Outflight {
+    std::string key;
+    mqtt::QoS qos = mqtt::QoS::AtLeastOnce;
+    bool released = false;  // PUBREC read
+    LinkId link = 0;        // last sent on
+    std::uint64_t order = 0;
+  };
+
+  struct Delivery {
+    std::string client;
+    std::uint64_t session = 0;
+    Instant at;
+    mqtt::QoS qos = mqtt::QoS::AtMostOnce;
+    Instant acknowledged = Instant::never();
+  };
+
+  struct Session {
+    std::uint64_t generation = 0;
+    bool exists = false;
+    std::optional<LinkId> link;  // while connected
+    Instant ended;
+    base::Duration expiry{0};
+    bool for_ever = false;
+    std::map<mqtt::PacketId, Outflight> outflight;
+    std::map<mqtt::PacketId, std::string> unreleased;  // QoS 2 received from the client
+    // First deliveries: what was last, by publisher, topic and qualities of service.
+    std::map<std::string, std::uint64_t> last_order;
+  };
+
+  struct PendingSubscribe {
+    std::vector<std::size_t> intervals;
+    std::size_t count = 0;
+  };
+
+  struct Conn {
+    bool opened = false;
+    bool over = false;
+    Instant opened_at;
+    Framer in;
+    Framer out;
+    Framer arriving;
+    std::optional<mqtt::Version> version;
+    bool connected = false;
+    bool authenticating = false;
+    std::string client;
+    bool clean = true;
+    std::uint32_t keep_alive_s = 0;
+    base::Duration expiry{0};
+    bool for_ever = false;
+    bool expiry_zero = false;
+    std::uint32_t receive_maximum = 65535;
+    std::uint32_t max_packet = 0;
+    std::uint32_t alias_maximum = 0;
+    std::optional<std::size_t> will;  // into wills_, once connected
+    struct {
+      bool there = false;
+      std::string topic;
+      std::string payload;
+      base::Duration delay{0};
+      mqtt::QoS qos = mqtt::QoS::AtMostOnce;
+      bool retain = false;
+    } asked_will;
+    Instant last_arrival;  // of a complete packet, at the socket
+    Instant last_read;     // of a complete packet, by the core
+    std::uint64_t part_bytes = 0;
+    bool goodbye = false;  // DISCONNECT of the kind that cancels the will was read last
+    std::uint64_t generation = 0;
+    std::map<std::uint32_t, std::string> aliases_in;
+    std::map<std::uint32_t, std::string> aliases_out;
+    std::set<mqtt::PacketId> outstanding;
+    std::uint64_t resend_order = 0;
+    // Requests without an answer.
+    std::uint64_t pings = 0;
+    std::map<mqtt::PacketId, PendingSubscribe> subscribes;
+    std::map<mqtt::PacketId, std::vector<std::size_t>> unsubscribes;
+    std::map<mqtt::PacketId, std::string> publishes1;
+    std::map<mqtt::PacketId, std::string> publishes2;
+    std::map<mqtt::PacketId, std::uint32_t> pubrels;
+  };
+
+  Conn& conn(LinkId link);
+  void fail(LinkId link, std::string what);
+  void print(LinkId link, std::string_view direction, const mqtt::Packet& packet) const;
+
+  void packet_read(LinkId link, Conn& c, const mqtt::Packet& packet);
+  void connect_read(Conn& c, const mqtt::Connect& packet);
+  void publish_read(LinkId link, Conn& c, const mqtt::Publish& packet);
+  void ack_read(Conn& c, const mqtt::Ack& packet);
+  void subscribe_read(Conn& c, const mqtt::Subscribe& packet);
+  void unsubscribe_read(Conn& c, const mqtt::Unsubscribe& packet);
+
+  void packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, std::size_t size);
+  void connack_written(LinkId link, Conn& c, const mqtt::ConnAck& packet);
+  void publish_written(LinkId link, Conn& c, const mqtt::Publish& packet);
+  void first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publish& packet, const std::string& key);
+  void shared_delivery(LinkId link, const Publication& publication, const std::string& key, const Conn& c,
+                       const mqtt::Publish& packet);
+  void ack_written(LinkId link, Conn& c, const mqtt::Ack& packet);
+
+  void session_check(LinkId link, Conn& c, Session& s, bool present);
+  void end_intervals(const std::string& client, std::uint64_t generation, Instant when);
+  void connection_over(LinkId link, Conn& c, broker::DisconnectReason reason);
+  void keep_alive_check(LinkId link, const Conn& c);
+  void check_wills();
+  void check_will(const WillState& will);
+  void check_obligations();
+  void check_shared_obligations(std::uint64_t& missing, std::string& first);
+
+  const World* world_ = nullptr;
+  bool verbose_;
+  Instant now_;
+  std::deque<Conn> conns_;
+  std::map<std::string, Session> sessions_;
+  std::map<std::string, Publication> publications_;
+  std::deque<Interval> intervals_;
+  std::unordered_map<std::string, std::vector<std::size_t>> intervals_of_;  // by client
+  std::deque<WillState> wills_;
+  std::unordered_map<std::string, std::size_t> will_by_key_;
+  std::map<std::string, std::vector<Delivery>> deliveries_;  // first ones, by key
+  std::uint64_t next_generation_ = 1;
+  std::uint64_t next_order_ = 1;
+  std::string violation_;
+  Counts counts_;
+};
+
+}  // namespace vigil::sim

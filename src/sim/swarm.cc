@@ -1,0 +1,311 @@
+#include "sim/swarm.h"
+
+#include <array>
+#include <cstdio>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "sim/sim_client.h"
+#include "sim/world.h"
+
+namespace vigil::sim {
+namespace {
+
+using base::milliseconds;
+using base::Random;
+using mqtt::QoS;
+
+// How wild the world is; zero leaves a kind of trouble out.
+struct Temper {
+  base::Duration length{0};
+  unsigned clients = 4;
+  unsigned rivals = 0;          // clients that share their id with another
+  unsigned drops = 0;           // percent of actions
+  unsigned silences = 0;
+  unsigned stalls = 0;
+  unsigned slow_readers = 0;
+  unsigned publishes = 40;
+  unsigned most_keep_alive_s = 10;
+  base::Duration most_pause{0};  // between two actions of a client
+  bool shares = false;
+};
+
+WorldOptions world_options(Random& random, std::uint64_t seed) {
+  WorldOptions options;
+  options.seed = seed;
+  options.shards = 1 + static_cast<unsigned>(random.below(4));
+  constexpr std::array<int, 4> kTicks = {1, 10, 100, 1000};
+  options.keep_alive.tick = milliseconds(kTicks[random.below(4)]);
+  if (random.chance(15)) {
+    options.keep_alive.max_s = static_cast<std::uint32_t>(random.between(2, 8));
+    options.keep_alive.over_max_v3 = static_cast<broker::OverMaxV3>(random.below(3));
+  }
+  broker::Limits& limits = options.limits;
+  limits.v3_session_expiry_s = static_cast<std::uint32_t>(random.between(5, 4000));
+  limits.sys_clients_enabled = random.chance(50);
+  if (random.chance(40)) limits.max_inflight = static_cast<std::uint16_t>(random.between(1, 10));
+  if (random.chance(40)) limits.receive_maximum = static_cast<std::uint16_t>(random.between(1, 10));
+  if (random.chance(20)) limits.max_queued_messages = static_cast<std::uint32_t>(random.between(5, 50));
+  if (random.chance(30)) limits.max_output_bytes = static_cast<std::uint32_t>(random.between(100, 4000));
+  if (random.chance(30)) limits.topic_alias_out_maximum = static_cast<std::uint16_t>(random.between(0, 3));
+  if (random.chance(20)) limits.max_session_expiry_s = static_cast<std::uint32_t>(random.between(3, 30));
+  if (random.chance(30)) limits.write_stall_timeout = base::seconds(random.between(3, 10));
+  limits.presence_history = static_cast<std::uint32_t>(random.between(1, 16));
+  return options;
+}
+
+Temper temper(Random& random) {
+  Temper t;
+  t.length = base::seconds(random.between(10, 90));
+  t.clients = static_cast<unsigned>(random.between(2, 9));
+  t.rivals = random.chance(40) ? static_cast<unsigned>(random.between(1, 3)) : 0;
+  t.drops = random.chance(70) ? static_cast<unsigned>(random.between(1, 15)) : 0;
+  t.silences = random.chance(50) ? static_cast<unsigned>(random.between(1, 8)) : 0;
+  t.stalls = random.chance(50) ? static_cast<unsigned>(random.between(1, 3)) : 0;
+  t.slow_readers = random.chance(40) ? static_cast<unsigned>(random.between(1, 6)) : 0;
+  t.publishes = static_cast<unsigned>(random.between(10, 60));
+  t.most_keep_alive_s = static_cast<unsigned>(random.between(1, 12));
+  t.most_pause = milliseconds(random.between(50, 3000));
+  t.shares = random.chance(50);
+  return t;
+}
+
+class Swarm {
+ public:
+  Swarm(std::uint64_t seed, bool verbose)
+      : random_(seed ^ 0x5157'4152'4d00ULL),
+        oracle_(verbose),
+        temper_(temper(random_)),
+        world_(world_options(random_, seed), &oracle_),
+        verbose_(verbose) {
+    oracle_.watch(world_);
+  }
+  SwarmResult run();
+
+ private:
+  LinkProfile profile();
+  ConnectWish wish();
+  void act(SimClient& client);
+  void act_connected(SimClient& client);
+  void plan(SimClient& client);
+  void trouble();
+  void settle();
+  bool run_for(base::Duration length);
+  std::string topic();
+  std::string filter();
+  QoS qos() { return static_cast<QoS>(random_.below(3)); }
+  unsigned any_shard() { return static_cast<unsigned>(random_.below(world_.shards())); }
+
+  Random random_;
+  Oracle oracle_;
+  Temper temper_;
+  World world_;
+  bool verbose_;
+  std::deque<SimClient> clients_;
+  std::unique_ptr<SimClient> watcher_;
+  bool calm_ = false;
+};
+
+LinkProfile Swarm::profile() {
+  LinkProfile p;
+  p.min_delay = std::chrono::microseconds(random_.between(0, 2000));
+  p.max_delay = p.min_delay + std::chrono::microseconds(random_.between(0, random_.chance(20) ? 300'000 : 5000));
+  p.window = random_.chance(30) ? static_cast<std::size_t>(random_.between(10, 500)) : 65'536;
+  p.split_percent = random_.chance(50) ? static_cast<unsigned>(random_.between(0, 60)) : 0;
+  return p;
+}
+
+ConnectWish Swarm::wish() {
+  ConnectWish w;
+  w.version = random_.chance(60) ? mqtt::Version::V5 : random_.chance(70) ? mqtt::Version::V311 : mqtt::Version::V31;
+  w.clean_start = random_.chance(35);
+  w.keep_alive_s = random_.chance(15) ? std::uint16_t{0} : static_cast<std::uint16_t>(random_.between(1, temper_.most_keep_alive_s));
+  if (random_.chance(70)) w.expiry_s = static_cast<std::uint32_t>(random_.between(1, random_.chance(50) ? 8 : 5000));
+  if (random_.chance(5)) w.expiry_s = mqtt::kNoSessionExpiry;
+  if (random_.chance(30)) w.receive_maximum = static_cast<std::uint32_t>(random_.between(1, 5));
+  if (random_.chance(10)) w.maximum_packet_size = static_cast<std::uint32_t>(random_.between(60, 300));
+  if (random_.chance(40)) w.topic_alias_maximum = static_cast<std::uint32_t>(random_.between(1, 4));
+  w.will = random_.chance(50);
+  w.will_delay_s = random_.chance(60) ? static_cast<std::uint32_t>(random_.between(1, 10)) : 0;
+  w.will_qos = qos();
+  w.will_retain = random_.chance(20);
+  return w;
+}
+
+std::string Swarm::topic() {
+  const bool shared = temper_.shares && random_.chance(30);
+  return fmt::format("{}/{}", shared ? "s" : "t", random_.below(4));
+}
+
+std::string Swarm::filter() {
+  if (temper_.shares && random_.chance(35)) {
+    constexpr std::array kShared = {"$share/g/s/#", "$share/h/s/1", "$share/g/s/+"};
+    return kShared[random_.below(kShared.size())];
+  }
+  constexpr std::array kPlain = {"t/#", "t/+", "t/0", "t/1", "t/2", "t/3"};
+  return kPlain[random_.below(kPlain.size())];
+}
+
+void Swarm::plan(SimClient& client) {
+  const auto pause = base::Duration(random_.between(0, temper_.most_pause.count()));
+  world_.after(pause, [this, &client] {
+    if (calm_) return;
+    act(client);
+    plan(client);
+  });
+}
+
+void Swarm::act(SimClient& client) {
+  if (!client.linked()) {
+    if (random_.chance(40)) client.connect(wish(), profile(), any_shard());
+    return;
+  }
+  if (!client.connected()) {
+    // Some lose patience.
+    if (random_.chance(3)) client.drop(random_.chance(50) ? StreamEnd::Closed : StreamEnd::Reset);
+    return;
+  }
+  act_connected(client);
+}
+
+void Swarm::act_connected(SimClient& client) {
+  if (random_.chance(temper_.publishes)) {
+    const std::size_t padding = random_.chance(10) ? random_.below(2000) : 0;
+    const std::uint32_t expiry = random_.chance(5) ? static_cast<std::uint32_t>(random_.between(1, 5)) : 0;
+    client.publish(topic(), qos(), random_.chance(10), padding, expiry);
+    return;
+  }
+  if (random_.chance(temper_.drops)) {
+    if (random_.chance(30)) client.send_torn_packet();
+    if (random_.chance(20)) client.silence();  // silent first, so that the drop is never heard of
+    client.drop(random_.chance(60) ? StreamEnd::Closed : StreamEnd::Reset);
+    return;
+  }
+  if (random_.chance(temper_.silences)) {
+    client.silence();
+    return;
+  }
+  if (random_.chance(temper_.slow_readers)) {
+    if (random_.chance(50)) {
+      client.set_reading(random_.chance(40));
+    } else {
+      client.set_lazy(random_.chance(40));
+    }
+    return;
+  }
+  const std::uint64_t dice = random_.below(100);
+  if (dice < 30) {
+    mqtt::SubscriptionOptions options;
+    options.qos = qos();
+    const std::string chosen = filter();
+    options.no_local = !chosen.starts_with("$share") && random_.chance(20);
+    options.retain_handling = static_cast<mqtt::RetainHandling>(random_.below(3));
+    client.subscribe(chosen, options);
+  } else if (dice < 38) {
+    client.unsubscribe(filter());
+  } else if (dice < 45) {
+    const bool with_will = random_.chance(30);
+    std::optional<std::uint32_t> expiry;
+    if (random_.chance(30)) expiry = static_cast<std::uint32_t>(random_.between(0, 20));
+    client.disconnect(with_will ? mqtt::ReasonCode::DisconnectWithWill : mqtt::ReasonCode::Success, expiry);
+  } else if (dice < 48) {
+    client.connect(wish(), profile(), any_shard());  // from elsewhere, while the old connection still stands
+  } else if (dice < 50) {
+    client.send_garbage();
+  } else if (dice < 52) {
+    client.drip();
+  } else if (dice < 54) {
+    client.set_pinging(false);
+  } else if (dice < 60) {
+    client.set_pinging(true);
+  } else if (dice < 61) {
+    world_.kick(client.id());
+  } else {
+    client.ping();
+  }
+}
+
+void Swarm::trouble() {
+  world_.after(base::Duration(random_.between(milliseconds(200).count(), base::seconds(20).count())), [this] {
+    if (calm_) return;
+    if (temper_.stalls > 0) world_.stall(any_shard(), milliseconds(random_.chance(40) ? 3000 : random_.between(1, 4000)));
+    trouble();
+  });
+}
+
+bool Swarm::run_for(base::Duration length) {
+  // In steps, so that a violation ends the run where it happened.
+  const base::Instant end = world_.now() + length;
+  while (world_.now() < end && oracle_.ok() && world_.fault().empty()) {
+    world_.run_until(std::min(end, world_.now() + milliseconds(500)));
+  }
+  return oracle_.ok() && world_.fault().empty();
+}
+
+// Peace: one client an id comes back, keeps its session and takes what is owed to it. Then all leave for good.
+void Swarm::settle() {
+  calm_ = true;
+  for (SimClient& client : clients_) {
+    client.set_reading(true);
+    client.drop(StreamEnd::Closed);
+  }
+  if (!run_for(base::seconds(5))) return;
+  ConnectWish quiet;
+  quiet.clean_start = false;
+  quiet.expiry_s = 100'000;
+  LinkProfile good;
+  good.max_delay = milliseconds(2);
+  std::vector<SimClient*> returned;
+  for (std::size_t i = 0; i < temper_.clients; ++i) {
+    clients_[i].connect(quiet, good, any_shard());
+    returned.push_back(&clients_[i]);
+  }
+  if (!run_for(base::seconds(20))) return;
+  // A last word that everybody who has subscribed must hear.
+  for (SimClient* client : returned) client->publish("t/1", QoS::AtLeastOnce, false, 0, 0);
+  if (!run_for(base::seconds(20))) return;
+  oracle_.settled(world_.now());
+  if (!oracle_.ok()) return;
+  for (SimClient* client : returned) client->disconnect(mqtt::ReasonCode::Success, 0);
+  if (!run_for(base::seconds(15))) return;
+  watcher_->disconnect(mqtt::ReasonCode::Success, std::nullopt);
+  if (!run_for(base::seconds(15))) return;
+  oracle_.empty(world_.now());
+}
+
+SwarmResult Swarm::run() {
+  watcher_ = std::make_unique<SimClient>(world_, std::string(kWatcher), 1);
+  LinkProfile good;
+  good.window = 1U << 24U;
+  good.max_delay = milliseconds(1);
+  watcher_->connect({}, good, any_shard());
+  if (run_for(milliseconds(100))) {
+    watcher_->subscribe("w/#", {.qos = QoS::AtLeastOnce});
+    run_for(milliseconds(400));
+    for (unsigned i = 0; i < temper_.clients; ++i) clients_.emplace_back(world_, fmt::format("c{}", i), random_.next());
+    for (unsigned i = 0; i < temper_.rivals; ++i) {
+      clients_.emplace_back(world_, fmt::format("c{}", i % temper_.clients), random_.next()).become_rival(fmt::format("r{}", i), static_cast<mqtt::PacketId>(10'000 * (i + 1)));
+    }
+    for (SimClient& client : clients_) plan(client);
+    trouble();
+    if (run_for(temper_.length)) settle();
+  }
+  SwarmResult result;
+  result.violation = !oracle_.ok() ? oracle_.violation() : world_.fault();
+  result.ok = result.violation.empty();
+  result.trace = world_.trace();
+  result.events = world_.events();
+  result.virtual_s = static_cast<double>(world_.now().ns()) / 1e9;
+  result.counts = oracle_.counts();
+  if (verbose_) std::printf("%s\n", result.ok ? "passed" : result.violation.c_str());
+  return result;
+}
+
+}  // namespace
+
+SwarmResult run_swarm(std::uint64_t seed, bool verbose) { return Swarm(seed, verbose).run(); }
+
+}  // namespace vigil::sim
