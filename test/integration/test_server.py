@@ -1,0 +1,293 @@
+"""The habits of a good server: options, configuration, signals, sentences."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+import broker as broker_module
+import mqtt_wire as wire
+from broker import ROOT, free_port, run
+
+
+def version_of_the_project():
+    return re.search(r"project\(vigilmq VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
+
+
+def test_version():
+    result = run("--version")
+    assert (result.returncode, result.stdout.strip()) == (0, f"vigilmq {version_of_the_project()}")
+
+
+def test_help():
+    result = run("--help")
+    assert result.returncode == 0
+    for option in ("--config", "--test-config", "--version", "--help"):
+        assert option in result.stdout
+    assert "MQTT_KEEP_ALIVE_MONITORING_DELAY_MS" in result.stdout
+
+
+def test_a_wrong_option_is_named():
+    result = run("--no-such-thing")
+    assert result.returncode != 0 and "--no-such-thing" in result.stderr
+
+
+def test_a_valid_configuration(tmp_path):
+    file = tmp_path / "good.toml"
+    file.write_text('[keep_alive]\nmonitoring_delay_ms = 10\n[[listener]]\nbind = "127.0.0.1:2883"\n')
+    assert run("--config", file, "--test-config").returncode == 0
+
+
+def test_the_configuration_file_that_comes_along_is_valid():
+    assert run("--config", ROOT / "conf" / "vigilmq.toml", "--test-config").returncode == 0
+
+
+@pytest.mark.parametrize("line, key, expected", [
+    ("keep_alive.max_s = 70000", "keep_alive.max_s", "0 to 65535"),
+    ("keep_alive.monitoring_delay_ms = 0", "keep_alive.monitoring_delay_ms", "1 to"),
+    ('keep_alive.over_max_v3 = "maybe"', "keep_alive.over_max_v3", "enforce"),
+    ('shards = "many"', "shards", "integer"),
+    ('limits.max_packet_size = "64 bananas"', "limits.max_packet_size", "size|bytes"),
+    ("keep_alive.maximum = 3", "keep_alive.maximum", "max_s|unknown|no such"),
+])
+def test_a_mistake_is_named_with_file_line_key_and_expectation(tmp_path, line, key, expected):
+    file = tmp_path / "bad.toml"
+    file.write_text(f"# a comment\n\n{line}\n")
+    result = run("--config", file, "--test-config")
+    assert result.returncode != 0
+    assert re.search(rf"bad\.toml:3:\d+: .*{re.escape(key)}.*({expected})", result.stderr), result.stderr
+
+
+def test_all_mistakes_are_named_at_once(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text("shards = -1\nkeep_alive.max_s = -1\n")
+    result = run("--config", file, "--test-config", env={"VIGILMQ_LIMITS__MAX_TOPIC_LEVELS": "none"})
+    for what in ("bad.toml:1:", "bad.toml:2:", "VIGILMQ_LIMITS__MAX_TOPIC_LEVELS"):
+        assert what in result.stderr
+    # Who starts it is told the same.
+    assert run("--config", file).returncode != 0
+
+
+def test_a_file_that_is_no_toml(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text("shards = 1\nshards = = 2\n")
+    result = run("--config", file, "--test-config")
+    assert result.returncode != 0 and "bad.toml:2:" in result.stderr
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    result = run("--config", tmp_path / "nowhere.toml", "--test-config")
+    assert result.returncode != 0 and "nowhere.toml" in result.stderr
+
+
+def test_the_environment_wins_over_the_file(start_broker):
+    broker = start_broker({"mqtt.receive_maximum": 5}, env={"VIGILMQ_MQTT__RECEIVE_MAXIMUM": "7"})
+    assert broker.client("dev").connack.get("receive_maximum") == 7
+
+
+def test_a_wrong_tick_in_the_environment_is_named():
+    result = run("--test-config", env={"MQTT_KEEP_ALIVE_MONITORING_DELAY_MS": "soon"})
+    assert result.returncode != 0 and "MQTT_KEEP_ALIVE_MONITORING_DELAY_MS" in result.stderr
+
+
+def test_a_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("--listen", f"127.0.0.1:{port}")
+    assert result.returncode != 0
+    assert re.search(rf"Port {port} .*in use.*--listen", result.stderr), result.stderr
+
+
+def test_an_address_of_another_machine():
+    result = run("--listen", "192.0.2.1:1883", env={"VIGILMQ_SECURITY__ALLOW_ANONYMOUS_REMOTE": "true"})
+    assert result.returncode != 0 and "192.0.2.1" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "[::]", "10.1.2.3", "*"])
+def test_strangers_are_not_let_in_by_mistake(address):
+    """Without authentication the broker listens on this machine only, unless told otherwise."""
+    result = run("--listen", f"{address}:{free_port()}")
+    assert result.returncode != 0
+    assert "security.allow_anonymous_remote" in result.stderr
+
+
+def test_too_few_files(tmp_path):
+    """The sentence says what to do. Who comes beyond the bound is refused; who is there stays."""
+    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=90:90"))
+    try:
+        clients = []
+        for number in range(60):
+            client = wire.Client(broker.dial(broker.port))
+            client.send_connect(f"c{number}")
+            clients.append(client)
+            try:
+                if client.recv(1).reason != 0:
+                    break
+            except (TimeoutError, wire.Closed):
+                break
+        else:
+            raise AssertionError("60 connections fitted into 90 files, of which the broker needs some for itself")
+        assert len(clients) > 5
+        clients[0].ping()
+    finally:
+        broker.terminate()
+
+
+def test_a_port_below_1024_needs_a_right(tmp_path):
+    if os.geteuid() == 0:
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    else:
+        command = []
+    try:
+        start = int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read())
+        assert start > 871, "every user may listen on port 871 here: nothing can be shown"
+        readable = tmp_path / "vigilmq"
+        readable.write_bytes(broker_module.BINARY.read_bytes())
+        readable.chmod(0o755)
+        for directory in (tmp_path, *tmp_path.parents):
+            if directory == directory.parent or directory.stat().st_uid != os.geteuid():
+                break
+            directory.chmod(directory.stat().st_mode | 0o055)
+        result = subprocess.run([*command, str(readable), "--listen", "127.0.0.1:871"], capture_output=True, text=True,
+                                timeout=10, env=broker_module.environment(), cwd="/")
+    finally:
+        readable.unlink(missing_ok=True)
+    assert result.returncode != 0
+    assert re.search("871.*right.*CAP_NET_BIND_SERVICE", result.stderr), result.stderr
+
+
+def test_sigterm_tells_everybody_and_ends_with_0(start_broker):
+    """DISCONNECT 0x8B for 5.0; wills are published while there is somebody to hear them; exit code 0.
+    [MQTT-3.1.2-8]"""
+    broker = start_broker()
+    watcher = broker.client("watcher")
+    watcher.subscribe("will", qos=1)
+    dying = broker.client("dying", will=wire.Will("will", qos=1))
+    old = broker.client("old", wire.V311)
+    crowd = [broker.client(f"c{number}") for number in range(100)]
+    broker.process.send_signal(signal.SIGTERM)
+    assert watcher.expect(wire.PUBLISH).payload == b"gone"
+    for client in (watcher, dying, *crowd):
+        packets = client.until_closed(5)
+        assert [(packet.kind, packet.reason) for packet in packets] == [(wire.DISCONNECT, 0x8B)]
+    assert old.until_closed(5) == []
+    broker.terminate()
+
+
+def test_sigterm_delivers_what_is_under_way(start_broker):
+    """A slow reader gets what was sent to it before the goodbye."""
+    broker = start_broker()
+    reader = broker.client("reader")
+    reader.subscribe("news")
+    writer = broker.client("writer")
+    writer.send(b"".join(wire.publish("news", b"%04d" % number + b"x" * 5000) for number in range(100)))
+    writer.ping()
+    broker.process.send_signal(signal.SIGTERM)
+    packets = reader.until_closed(8)
+    assert [int(packet.payload[:4]) for packet in packets[:-1]] == list(range(100))
+    assert (packets[-1].kind, packets[-1].reason) == (wire.DISCONNECT, 0x8B)
+    broker.terminate()
+
+
+def test_sigterm_does_not_wait_for_one_who_does_not_read(start_broker):
+    broker = start_broker({"drain_timeout_s": 2})
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(broker.target)
+    stuck = wire.Client(sock).connect("stuck")
+    stuck.subscribe("news")
+    writer = broker.client("writer")
+    writer.send(wire.publish("news", b"x" * 900_000) * 20)
+    writer.ping()
+    began = time.monotonic()
+    broker.terminate()
+    assert time.monotonic() - began < 4
+
+
+def test_sighup_reads_the_configuration_again(start_broker):
+    """What can be applied is, from the next connection on; what cannot is named; who is connected notices nothing."""
+    broker = start_broker({"mqtt.receive_maximum": 10, "keep_alive.max_s": 100})
+    live = broker.client("live")
+    broker.settings.update({"keep_alive.max_s": 7, "mqtt.receive_maximum": 20})
+    broker.write_config()
+    broker.process.send_signal(signal.SIGHUP)
+    broker.wait_log(r"in force: .*keep_alive\.max_s")
+    broker.wait_log(r"restart.*mqtt\.receive_maximum")
+    limit = time.monotonic() + 2
+    while (told := broker.client("", keep_alive=60).connack).get("server_keep_alive") != 7:
+        assert time.monotonic() < limit
+    assert told.get("receive_maximum") == 10
+    live.ping()
+
+
+def test_sighup_with_a_mistake_changes_nothing(start_broker):
+    broker = start_broker({"keep_alive.max_s": 7})
+    broker.settings.update({"keep_alive.max_s": 70000})
+    broker.write_config()
+    broker.process.send_signal(signal.SIGHUP)
+    broker.wait_log(r"vigilmq\.toml:\d+:\d+: keep_alive\.max_s")
+    assert broker.client("", keep_alive=60).connack.get("server_keep_alive") == 7
+
+
+def test_sighup_changes_the_tick(start_broker):
+    """Also for clients who are connected already: with the old tick of 20 s the silent one would stay."""
+    broker = start_broker({"keep_alive.monitoring_delay_ms": 20000})
+    silent = broker.client("silent", keep_alive=1)
+    broker.settings["keep_alive.monitoring_delay_ms"] = 50
+    broker.write_config()
+    broker.process.send_signal(signal.SIGHUP)
+    broker.wait_log(r"in force: .*monitoring_delay_ms")
+    later = broker.client("later", keep_alive=1)
+    assert later.until_closed(3)[-1].reason == 0x8D
+    silent.sock.close()
+
+
+def test_json_log_lines(start_broker):
+    broker = start_broker({"log.format": "json"})
+    evil = 'quo"te\\\n\x1b'
+    broker.client(evil, keep_alive=7).drop()
+    broker.wait_log("CONNECTION_CLOSED")
+    broker.terminate()
+    lines = [json.loads(line) for line in broker.log().splitlines()]
+    assert all(isinstance(line, dict) for line in lines)
+    by_event = {line["event"]: line for line in lines}
+    assert {"started", "listening", "client_connected", "client_disconnected", "stopped"} <= set(by_event)
+    connected = by_event["client_connected"]
+    assert connected["clientId"] == evil
+    assert int(connected["keepAliveSeconds"]) == 7
+    assert by_event["client_disconnected"]["disconnectReason"] == "CONNECTION_CLOSED"
+
+
+@pytest.mark.parametrize("version, number", [(wire.V31, 1), (wire.V311, 2), (wire.V5, 5)])
+def test_the_log_line_that_operators_grep_for(broker, name, version, number):
+    client = broker.client(name, version, clean=True, keep_alive=60)
+    address = "%s:%d" % client.sock.getsockname()
+    broker.wait_log(re.escape(f"New client connected from {address} as {name} (p{number}, c1, k60)."))
+
+
+def test_it_tells_systemd_that_it_is_ready(tmp_path):
+    """sd_notify: READY=1 once it listens, STOPPING=1 before it ends."""
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        listener.settimeout(5)
+        broker = broker_module.Broker(tmp_path / "broker", {"shards": 1}, env={"NOTIFY_SOCKET": str(path)})
+        assert "READY=1" in listener.recv(4096).decode()
+        broker.process.terminate()
+        assert "STOPPING=1" in listener.recv(4096).decode()
+        broker.terminate()
+
+
+def test_a_unix_socket(tmp_path, start_broker):
+    path = tmp_path / "mqtt.sock"
+    port = free_port()
+    broker = start_broker(listener={"bind": [f"unix:{path}", "127.0.0.1:%d" % port]})
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        sock.sendall(wire.connect("dev", wire.V311))
+        assert sock.recv(4) == b"\x20\x02\x00\x00"
