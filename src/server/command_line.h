@@ -1,0 +1,28 @@
+// What the user asked for on the command line.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "server/config.h"
+
+namespace vigil::server {
+
+struct CommandLine {
+  enum class Action : std::uint8_t { Run, TestConfig, PrintConfig, PrintDefaultConfig, PrintConfigDocs };
+  Action action = Action::Run;
+  ConfigSources sources;  // without the environment
+};
+
+// Why there is nothing to run: --help and --version, or a wrong usage.
+struct CommandLineEnd {
+  int exit_code = 0;  // 0: `text` is for standard output; 2: wrong usage, for standard error
+  std::string text;
+};
+
+base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const char* const* argv,
+                                                             const std::string& version);
+
+}  // namespace vigil::server

@@ -1,0 +1,72 @@
+#include "server/listening.h"
+
+#include <fmt/format.h>
+
+#include "io/socket.h"
+
+namespace vigil::server {
+namespace {
+
+constexpr std::uint16_t kFirstFreePort = 1024;
+
+bool is_missing_address(const std::error_code& error) {
+  return error == std::errc::address_not_available || error == std::errc::address_family_not_supported;
+}
+
+io::Result<Listening> open(const io::Endpoint& endpoint, std::uint32_t backlog) {
+  TRY(io::Fd fd, io::listen(endpoint, static_cast<int>(backlog)));
+  TRY(io::Endpoint bound, io::local_endpoint(fd.get()));
+  return Listening{.fd = std::move(fd), .endpoint = std::move(bound)};
+}
+
+}  // namespace
+
+std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error) {
+  if (error == std::errc::address_in_use) {
+    return fmt::format(
+        "Port {} on {} is already in use. Stop the other program (ss -ltnp shows it) or choose another port with "
+        "--listen.",
+        endpoint.port(), endpoint.host());
+  }
+  if (error == std::errc::permission_denied && endpoint.port() < kFirstFreePort) {
+    return fmt::format(
+        "Port {} on {} needs a right that this process does not have: ports below {} are reserved. Choose a higher "
+        "port with --listen, or grant the right (AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit).",
+        endpoint.port(), endpoint.host(), kFirstFreePort);
+  }
+  if (is_missing_address(error)) {
+    return fmt::format(
+        "This machine does not have the address {}. Choose one that it has (ip address shows them) or 0.0.0.0 for all "
+        "of them.",
+        endpoint.host());
+  }
+  if (error == std::errc::too_many_files_open || error == std::errc::too_many_files_open_in_system) {
+    return fmt::format(
+        "Cannot listen on {}: too few files may be open. Allow more (LimitNOFILE= in the systemd unit, or `ulimit -n` "
+        "before the start).",
+        endpoint.text());
+  }
+  return fmt::format("Cannot listen on {}: {}.", endpoint.text(), error.message());
+}
+
+base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerConfig> listeners) {
+  std::vector<Listening> all;
+  for (std::size_t i = 0; i < listeners.size(); ++i) {
+    const std::size_t before = all.size();
+    for (const auto& [endpoint, if_available] : listeners[i].endpoints()) {
+      io::Result<Listening> opened = open(endpoint, listeners[i].backlog);
+      if (opened) {
+        opened->listener = static_cast<std::uint16_t>(i);
+        all.push_back(std::move(*opened));
+      } else if (!if_available || !is_missing_address(opened.error())) {
+        return base::Err(listen_failure(endpoint, opened.error()));
+      }
+    }
+    if (all.size() == before) {
+      return base::Err(fmt::format("Listener {} has no address that this machine has.", listeners[i].name));
+    }
+  }
+  return all;
+}
+
+}  // namespace vigil::server

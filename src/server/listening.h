@@ -1,0 +1,29 @@
+// The sockets on which the broker waits for clients, and why one could not be opened.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "base/result.h"
+#include "io/address.h"
+#include "io/fd.h"
+#include "server/config.h"
+
+namespace vigil::server {
+
+struct Listening {
+  io::Fd fd;
+  std::uint16_t listener = 0;  // index into the configuration's listeners
+  io::Endpoint endpoint;       // with the port that was given, where the system chose it
+};
+
+// Opens all endpoints of all listeners, or none and says in a plain sentence what is wrong and what helps.
+base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerConfig> listeners);
+
+// The sentence for a socket that could not be opened.
+std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error);
+
+}  // namespace vigil::server

@@ -1,0 +1,77 @@
+// The broker's program: reads what the user wants, builds everything, and waits for the end.
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "server/command_line.h"
+#include "server/config.h"
+#include "server/log.h"
+#include "server/notify.h"
+#include "server/supervisor.h"
+
+namespace vigil::server {
+namespace {
+
+constexpr const char* kVersion = VIGIL_VERSION;
+
+void print(std::FILE* to, const std::string& text) {
+  std::fputs(text.c_str(), to);
+  if (!text.ends_with('\n')) std::fputc('\n', to);
+}
+
+int run(Config config, ConfigSources sources) {
+  block_signals();
+  Log log({.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
+  bool clean = true;
+  {
+    Supervisor supervisor({.config = std::move(config),
+                           .sources = std::move(sources),
+                           .version = kVersion,
+                           .notifier = Notifier::from_environment()},
+                          log);
+    if (const auto started = supervisor.start(); !started) {
+      log.write(LogLevel::Error, "start_failed", started.error());
+      return EXIT_FAILURE;
+    }
+    clean = supervisor.run() == EXIT_SUCCESS;
+    if (!clean) {
+      // Shards may still be at work: nothing of theirs can be taken down.
+      std::fputs("vigilmq: stopped before all clients were told\n", stderr);
+      std::_Exit(EXIT_FAILURE);
+    }
+  }
+  return EXIT_SUCCESS;
+}
+
+int main(int argc, char** argv) {
+  auto line = parse_command_line(argc, argv, kVersion);
+  if (!line) {
+    print(line.error().exit_code == 0 ? stdout : stderr, line.error().text);
+    return line.error().exit_code;
+  }
+  using Action = CommandLine::Action;
+  if (line->action == Action::PrintDefaultConfig) {
+    print(stdout, default_config_file());
+    return EXIT_SUCCESS;
+  }
+  if (line->action == Action::PrintConfigDocs) {
+    print(stdout, config_docs());
+    return EXIT_SUCCESS;
+  }
+  line->sources.environment = process_environment();
+  auto config = load_config(line->sources);
+  if (!config) {
+    for (const ConfigError& error : config.error()) print(stderr, "vigilmq: " + error.text());
+    return EXIT_FAILURE;
+  }
+  switch (line->action) {
+    case Action::TestConfig: print(stdout, "The configuration is valid."); return EXIT_SUCCESS;
+    case Action::PrintConfig: print(stdout, effective_toml(*config)); return EXIT_SUCCESS;
+    default: return run(std::move(*config), std::move(line->sources));
+  }
+}
+
+}  // namespace
+}  // namespace vigil::server
+
+int main(int argc, char** argv) { return vigil::server::main(argc, argv); }

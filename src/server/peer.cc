@@ -1,0 +1,99 @@
+#include "server/peer.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "io/socket.h"
+
+namespace vigil::server {
+namespace {
+
+// One gathered write takes this many pieces at most.
+constexpr std::size_t kMaxPieces = 128;
+// What a closed connection may leave unread before the kernel answers with RST, in reads of the scratch buffer.
+constexpr int kFinalReads = 4;
+// The kernel goes on for so long to deliver the last bytes to a peer that was already found silent.
+constexpr base::Duration kSilentPeerLinger = base::seconds(5);
+
+int whole_seconds(base::Duration time) {
+  return static_cast<int>(std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(time).count()));
+}
+
+}  // namespace
+
+// A Unix socket knows none of these options, and needs none.
+Peer::Peer(io::Fd fd, Seats::Seat seat, const ListenerConfig& listener) : fd_(std::move(fd)), seat_(std::move(seat)) {
+  static_cast<void>(io::set_no_delay(fd_.get()));
+  if (listener.tcp_keepalive_idle > base::Duration::zero()) {
+    static_cast<void>(io::set_keep_alive(fd_.get(), {.idle_s = whole_seconds(listener.tcp_keepalive_idle),
+                                                     .interval_s = whole_seconds(listener.tcp_keepalive_interval),
+                                                     .count = static_cast<int>(listener.tcp_keepalive_count)}));
+  }
+  if (const base::Duration timeout = listener.user_timeout(0); timeout > base::Duration::zero()) {
+    set_user_timeout(timeout);
+  }
+}
+
+Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
+  const io::Transfer got = io::read(fd_.get(), scratch);
+  if (got.error) {
+    if (!error_) error_ = got.error;
+    return {.ended = true};
+  }
+  if (got.eof) return {.ended = true};
+  if (got.would_block) return {.ended = broken};
+  return {.bytes = scratch.first(got.n)};
+}
+
+Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
+  std::array<iovec, kMaxPieces> vectors;
+  const std::size_t count = std::min(pieces.size(), kMaxPieces);
+  std::size_t offered = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    vectors[i] = {const_cast<std::uint8_t*>(pieces[i].data()), pieces[i].size()};
+    offered += pieces[i].size();
+  }
+  const io::Transfer sent = io::write(fd_.get(), std::span(vectors).first(count));
+  if (sent.error) {
+    if (!error_) error_ = sent.error;
+    broken = true;
+    return {.failed = true};
+  }
+  return {.written = sent.n, .blocked = sent.n < offered};
+}
+
+broker::SocketEnd Peer::end() const {
+  if (!error_) return broker::SocketEnd::Closed;
+  if (error_ == std::errc::connection_reset || error_ == std::errc::broken_pipe) return broker::SocketEnd::Reset;
+  // What a router answers for a host that is gone ends the connection only after TCP's own timeout.
+  if (error_ == std::errc::timed_out || error_ == std::errc::host_unreachable ||
+      error_ == std::errc::network_unreachable) {
+    return broker::SocketEnd::TimedOut;
+  }
+  return broker::SocketEnd::Failed;
+}
+
+std::optional<base::TcpEvidence> Peer::evidence() const { return io::tcp_evidence(fd_.get(), error_); }
+
+void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch) {
+  if (error_) return;
+  bool whole = true;
+  if (!last_bytes.empty()) whole = write({&last_bytes, 1}).written == last_bytes.size();
+  const bool silent = reason == broker::DisconnectReason::KeepAliveTimeout;
+  if (reason == broker::DisconnectReason::WriteStalled || (silent && !whole)) {
+    // The peer does not take what it has: nothing of it shall go on to occupy memory.
+    io::close_with_reset(std::move(fd_));
+    return;
+  }
+  if (silent) set_user_timeout(kSilentPeerLinger);
+  io::shutdown_write(fd_.get());
+  for (int i = 0; i < kFinalReads && io::read(fd_.get(), scratch).n == scratch.size(); ++i) {
+  }
+}
+
+void Peer::set_user_timeout(base::Duration timeout) {
+  static_cast<void>(io::set_user_timeout(fd_.get(), std::chrono::duration_cast<std::chrono::milliseconds>(timeout)));
+}
+
+}  // namespace vigil::server

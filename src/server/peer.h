@@ -1,0 +1,72 @@
+// One client's end of the wire: its socket, and what this shard remembers of it between turns.
+//
+// The core sees bytes only. Stages that turn bytes into bytes (TLS, WebSocket, PROXY) belong in here, between the
+// socket and read()/write(): the shard asks for input and hands out output, and does not know how either looks on the
+// wire.
+//
+// Belongs to one shard at a time; a handover moves it, the socket with it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <system_error>
+
+#include "base/bytes.h"
+#include "base/tcp_evidence.h"
+#include "broker/disconnect_reason.h"
+#include "broker/ids.h"
+#include "broker/shard_core.h"
+#include "io/fd.h"
+#include "server/config.h"
+#include "server/seats.h"
+
+namespace vigil::server {
+
+struct PeerTag;
+using PeerId = base::SlotId<PeerTag>;  // of one shard; PeerInfo::socket and the reactor's token are its value
+
+class Peer {
+ public:
+  // Sets the socket up: small frames leave at once, and TCP asks a silent peer whether it is there.
+  Peer(io::Fd fd, Seats::Seat seat, const ListenerConfig& listener);
+
+  int fd() const { return fd_.get(); }
+  std::uint16_t listener() const { return seat_.listener(); }
+
+  // What one read brought. `bytes` lie in `scratch` and are valid as long as that is left alone.
+  struct Input {
+    base::Bytes bytes;
+    bool ended = false;  // nothing follows; end() says how it ended
+  };
+  // Reads once, at most scratch.size() bytes. Once writing has failed, that nothing is there is the end.
+  Input read(std::span<std::uint8_t> scratch);
+
+  struct Output {
+    std::size_t written = 0;
+    bool blocked = false;  // the socket takes no more now: the reactor tells when it does
+    bool failed = false;   // the connection is broken; what can still be read says how it ended
+  };
+  // Writes once, gathered.
+  Output write(std::span<const base::Bytes> pieces);
+
+  broker::SocketEnd end() const;
+  std::optional<base::TcpEvidence> evidence() const;
+
+  // Sends what still goes without waiting, tells the peer that nothing follows, and takes away what it had sent: unread
+  // input would make the kernel send RST, which can overtake the last bytes. The socket closes with this object.
+  void finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch);
+
+  // How long unacknowledged data may stay. 0: the kernel's default.
+  void set_user_timeout(base::Duration timeout);
+
+  broker::ConnectionId connection;  // this shard's
+  bool blocked = false;             // output waits until the socket is writable
+  bool broken = false;              // writing failed
+
+ private:
+  io::Fd fd_;
+  Seats::Seat seat_;
+  std::error_code error_;  // the first that the socket met
+};
+
+}  // namespace vigil::server

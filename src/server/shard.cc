@@ -1,0 +1,228 @@
+#include "server/shard.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "base/check.h"
+#include "io/clock.h"
+#include "io/socket.h"
+
+namespace vigil::server {
+namespace {
+
+// What is read of one connection in a turn; the rest comes in the next, after all others had theirs.
+constexpr std::size_t kReadBytes = 64 * 1024;
+// A turn that comes so much later than it was due looks at all sockets again before it judges anybody.
+constexpr base::Duration kLate = base::milliseconds(50);
+constexpr base::Duration kWallClockEvery = base::seconds(1);
+// While so much mail waits at another shard, nothing is read from clients: their messages would be added to it.
+constexpr std::size_t kMaxWaitingMail = 65'536;
+constexpr base::Duration kCongestionPause = base::milliseconds(1);
+constexpr std::size_t kClosesPerTurn = 256;
+
+constexpr base::Instant kNow = base::Instant::from_ns(0);
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+}  // namespace
+
+Shard::Shard(ShardContext& context, broker::ShardSetup setup, std::shared_ptr<const ShardConfig> config,
+             io::Reactor reactor)
+    : context_(context),
+      config_(std::move(config)),
+      id_(setup.id),
+      reactor_(std::move(reactor)),
+      core_(setup, io::monotonic_now()),
+      now_(io::monotonic_now()),
+      wake_(setup.shards),
+      scratch_(kReadBytes) {
+  effects_.mail.resize(setup.shards);
+  effects_.late_mail.resize(setup.shards);
+  complain_again_ = now_;
+}
+
+void Shard::run() {
+  core_.wall_clock(io::wall_ms(), now_);
+  wall_synced_ = now_;
+  watch_listeners();
+  while (!exit_) turn();
+}
+
+void Shard::post(Post post) {
+  std::vector<Post> batch;
+  batch.push_back(std::move(post));
+  if (posts_.push(batch)) wake();
+}
+
+bool Shard::more_to_do() const {
+  return unapplied_ || !writable_.empty() || !broken_.empty() || (closing_ && core_.connections() > 0);
+}
+
+bool Shard::congested() const {
+  return std::ranges::any_of(context_.shards, [this](const auto& shard) {
+    return shard->id_ != id_ && shard->mail_waiting() > kMaxWaitingMail;
+  });
+}
+
+void Shard::turn() {
+  const base::Instant until = std::min(core_.next_deadline(), accept_again_);
+  const bool idle = !more_to_do() && mail_.prepare_sleep() && posts_.prepare_sleep();
+  const auto waited = reactor_.wait(idle ? until : kNow, events_);
+  CHECK(waited.has_value());
+  mail_.awake();
+  posts_.awake();
+
+  now_ = io::monotonic_now();
+  const bool late = now_ - core_.next_deadline() > kLate;
+  sync_wall_clock();
+  read_sockets();
+  // Posts are taken out first and worked off last, so that mail posted before one of them comes before it.
+  posts_.drain(posts_in_);
+  take_mail();
+  take_posts(posts_in_);
+  if (late) {
+    // Whoever spoke while we were away has spoken in time.
+    apply();
+    const auto looked = reactor_.wait(kNow, events_);
+    CHECK(looked.has_value());
+    read_sockets();
+  }
+  if (closing_) core_.shut_down(kClosesPerTurn, now_);
+  now_ = io::monotonic_now();
+  if (accepting_ && accept_again_ <= now_) watch_listeners();
+  core_.advance(now_);
+  apply();
+  open_connections_.store(core_.connections(), std::memory_order_release);
+  answered_.store(obeyed_, std::memory_order_release);
+}
+
+void Shard::sync_wall_clock() {
+  if (now_ - wall_synced_ < kWallClockEvery) return;
+  wall_synced_ = now_;
+  core_.wall_clock(io::wall_ms(), now_);
+}
+
+// --- input
+// ------------------------------------------------------------------------------------------------------------
+
+// Each socket once: after a read the core may have asked to move or close the connection, and that has to be done
+// before more is read of it. What is left is reported again.
+void Shard::read_sockets() {
+  if (unapplied_) return;
+  if (congested()) {
+    // The sockets stay ready, so the reactor would not wait.
+    std::this_thread::sleep_for(kCongestionPause);
+    return;
+  }
+  for (const io::Ready& event : events_) {
+    if (event.token < context_.listening.size()) {
+      accept_from(event.token);
+    } else {
+      serve(PeerId::from_value(event.token), event);
+    }
+  }
+  reading_.swap(broken_);
+  for (const PeerId id : reading_) {
+    if (Peer* peer = peers_.find(id); peer != nullptr && read_once(id, *peer)) broken_.push_back(id);
+  }
+  reading_.clear();
+}
+
+void Shard::serve(PeerId id, const io::Ready& event) {
+  Peer* peer = peers_.find(id);
+  if (peer == nullptr) return;
+  if (event.writable && peer->blocked) {
+    peer->blocked = false;
+    // Closing the socket would be the only other way to end its reports.
+    CHECK(reactor_.modify(peer->fd(), id.value(), io::Interest::Read).has_value());
+    writable_.push_back(peer->connection);
+  }
+  if (event.readable || event.hangup || event.error) read_once(id, *peer);
+}
+
+// True if there may be more to read.
+bool Shard::read_once(PeerId id, Peer& peer) {
+  const Peer::Input input = peer.read(scratch_);
+  // Stamped after the read: a client is never taken for silent for longer than it was.
+  now_ = io::monotonic_now();
+  if (!input.bytes.empty()) core_.received(peer.connection, input.bytes, now_);
+  if (input.ended) {
+    const broker::SocketEnd end = peer.end();
+    core_.closed(peer.connection, end, end == broker::SocketEnd::Closed ? std::nullopt : peer.evidence(), now_);
+    ended_.push_back(id);
+  }
+  return !input.bytes.empty();
+}
+
+void Shard::take_mail() {
+  if (!mail_.drain(mail_in_)) return;
+  now_ = io::monotonic_now();
+  for (broker::Mail& mail : mail_in_) core_.mail(std::move(mail), now_);
+  mail_in_.clear();
+}
+
+void Shard::take_posts(std::vector<Post>& posts) {
+  for (Post& post : posts) {
+    std::visit(Overloaded{[this](Arrival& arrival) { adopt(std::move(arrival)); },
+                          [this](std::shared_ptr<const ShardConfig>& config) {
+                            config_ = std::move(config);
+                            core_.reconfigure(config_->limits, config_->keep_alive);
+                            ++obeyed_;
+                          },
+                          [this](Command command) {
+                            obey(command);
+                            ++obeyed_;
+                          }},
+               post);
+  }
+  posts.clear();
+}
+
+void Shard::adopt(Arrival arrival) {
+  const PeerId id = peers_.emplace(std::move(arrival.peer));
+  Peer& peer = peers_.at(id);
+  arrival.handover.socket = arrival.handover.peer.socket = id.value();
+  const auto added = reactor_.add(peer.fd(), id.value(), io::Interest::Read);
+  now_ = io::monotonic_now();
+  peer.connection = core_.adopted(std::move(arrival.handover), now_);
+  bind(peer.connection, id);
+  if (!added) {
+    core_.closed(peer.connection, broker::SocketEnd::Failed, std::nullopt, now_);
+    ended_.push_back(id);
+  }
+}
+
+void Shard::obey(Command command) {
+  switch (command) {
+    case Command::Answer: break;
+    case Command::StopAccepting:
+      accepting_ = false;
+      unwatch_listeners();
+      break;
+    case Command::BeginShutdown: core_.shut_down(0, now_); break;
+    case Command::CloseConnections: closing_ = true; break;
+    case Command::CountUnsent: {
+      std::size_t count = writable_.size();
+      peers_.for_each([&](PeerId, const Peer& peer) { count += peer.blocked && !peer.broken ? 1 : 0; });
+      unsent_count_.store(count, std::memory_order_release);
+      break;
+    }
+    case Command::Exit: exit_ = true; break;
+  }
+}
+
+PeerId Shard::peer_of(broker::ConnectionId id) const {
+  if (id.index >= by_connection_.size()) return {};
+  const Binding& binding = by_connection_[id.index];
+  return binding.generation == id.generation ? binding.peer : PeerId{};
+}
+
+void Shard::bind(broker::ConnectionId id, PeerId peer) {
+  if (id.index >= by_connection_.size()) by_connection_.resize(id.index + 1);
+  by_connection_[id.index] = {id.generation, peer};
+}
+
+}  // namespace vigil::server

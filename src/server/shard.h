@@ -1,0 +1,166 @@
+// One thread of the broker: a core, a reactor, the sockets of its clients, and the loop between them.
+//
+//   wait ──► read sockets ──► take mail ──► advance the core's time ──► apply effects ──► wait
+//
+// All but the functions marked "any thread" belong to the shard's own thread.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "base/mailbox.h"
+#include "base/slot_map.h"
+#include "broker/shard_core.h"
+#include "io/reactor.h"
+#include "io/socket.h"
+#include "server/config.h"
+#include "server/listening.h"
+#include "server/log.h"
+#include "server/peer.h"
+#include "server/seats.h"
+
+namespace vigil::server {
+
+class Shard;
+
+// What all shards share. Owned by the ShardSet, which outlives the shards' threads.
+struct ShardContext {
+  std::vector<std::unique_ptr<Shard>> shards;
+  std::vector<Listening> listening;
+  Seats seats;
+  Log& log;
+};
+
+// A connection on its way to its home shard.
+struct Arrival {
+  Peer peer;
+  broker::HandOver handover;
+};
+// What a shard needs of the configuration; limits are already its share.
+struct ShardConfig {
+  broker::Limits limits;
+  broker::KeepAlivePolicy keep_alive;
+  std::vector<ListenerConfig> listeners;
+  std::uint32_t max_connections = 0;  // of the process
+  bool allow_anonymous_remote = false;
+};
+enum class Command : std::uint8_t {
+  Answer,  // nothing: shows that the loop turns, and that all mail posted before has been worked off
+  StopAccepting,
+  BeginShutdown,     // wills are published
+  CloseConnections,  // DISCONNECT to everybody
+  CountUnsent,       // unsent() is brought up to date
+  Exit,
+};
+using Post = std::variant<Arrival, std::shared_ptr<const ShardConfig>, Command>;
+
+class Shard {
+ public:
+  Shard(ShardContext& context, broker::ShardSetup setup, std::shared_ptr<const ShardConfig> config,
+        io::Reactor reactor);
+
+  // Until Command::Exit.
+  void run();
+
+  // --- any thread ---
+  void post(Post post);
+  // Moves the mail in; true if wake() must follow.
+  [[nodiscard]] bool post_mail(std::vector<broker::Mail>& mail) { return mail_.push(mail); }
+  void wake() { reactor_.notify(); }
+  std::size_t mail_waiting() const { return mail_.size(); }
+  // Commands and configurations carried out, with all their effects.
+  std::uint64_t answered() const { return answered_.load(std::memory_order_acquire); }
+  // Connections with output that waits for their socket, as of the last CountUnsent.
+  std::size_t unsent() const { return unsent_count_.load(std::memory_order_acquire); }
+  // Connections, as of the last turn.
+  std::size_t open_connections() const { return open_connections_.load(std::memory_order_acquire); }
+
+ private:
+  void turn();
+  bool more_to_do() const;
+  bool congested() const;
+  void sync_wall_clock();
+
+  // Input.
+  void read_sockets();
+  void serve(PeerId id, const io::Ready& event);
+  bool read_once(PeerId id, Peer& peer);
+  void take_mail();
+  void take_posts(std::vector<Post>& posts);
+  void adopt(Arrival arrival);
+  void obey(Command command);
+
+  // Listening sockets; shard_accept.cc.
+  void watch_listeners();
+  void unwatch_listeners();
+  void accept_from(std::size_t listening);
+  void admit(io::Accepted accepted, std::uint16_t listener);
+  void pause_accepting(const std::error_code& why);
+
+  // Effects; shard_effects.cc.
+  void apply();
+  void apply_round();
+  void post_effects(std::vector<std::vector<broker::Mail>>& mail);
+  void close_peers();
+  void hand_over();
+  void set_tcp_timeouts();
+  void send();
+  void send_to(broker::ConnectionId id);
+  void judge_suspects();
+  void answer_auth();
+  void write_log();
+  void erase_ended();
+
+  PeerId peer_of(broker::ConnectionId id) const;
+  void bind(broker::ConnectionId id, PeerId peer);
+
+  ShardContext& context_;
+  std::shared_ptr<const ShardConfig> config_;
+  const broker::ShardId id_;
+  io::Reactor reactor_;
+  broker::ShardCore core_;
+  base::Instant now_;
+
+  base::SlotMap<Peer, PeerTag> peers_;
+  struct Binding {
+    std::uint32_t generation = 0;
+    PeerId peer;
+  };
+  std::vector<Binding> by_connection_;  // by index of the ConnectionId
+
+  std::vector<io::Ready> events_;
+  std::vector<PeerId> broken_;  // to be read to the end, as writing has failed
+  std::vector<PeerId> reading_;
+  std::vector<PeerId> ended_;                   // the core knows; their last bytes may still go
+  std::vector<broker::ConnectionId> writable_;  // to be written again
+  std::vector<broker::ConnectionId> writing_;
+  broker::Effects effects_;  // being applied
+  std::vector<LogField> log_fields_;
+  std::vector<bool> wake_;  // by shard
+  std::vector<std::uint8_t> scratch_;
+
+  base::Mailbox<broker::Mail> mail_;
+  base::Mailbox<Post> posts_;
+  std::vector<broker::Mail> mail_in_;
+  std::vector<Post> posts_in_;
+  std::vector<Post> outgoing_;
+
+  bool accepting_ = true;
+  base::Instant accept_again_ = base::Instant::never();  // when accepting was paused
+  base::Instant complain_again_;                         // about accepting, at the earliest
+  bool unapplied_ = false;                               // effects are left over from the last turn
+  bool closing_ = false;
+  bool exit_ = false;
+  base::Instant wall_synced_;
+  std::uint64_t obeyed_ = 0;
+  std::atomic<std::uint64_t> answered_ = 0;
+  std::atomic<std::size_t> unsent_count_ = 0;
+  std::atomic<std::size_t> open_connections_ = 0;
+};
+
+}  // namespace vigil::server

@@ -1,0 +1,167 @@
+// What a turn of the core asked for is done here, in the order that broker/effect.h gives.
+#include <algorithm>
+#include <array>
+
+#include "base/check.h"
+#include "io/clock.h"
+#include "server/shard.h"
+
+namespace vigil::server {
+namespace {
+
+constexpr std::size_t kPieces = 128;
+// Gathered writes to one connection in a turn; what is left then goes in the next.
+constexpr int kWritesPerTurn = 4;
+// What effects bring about in the core may have effects. Those of the last round wait for the next turn.
+constexpr int kRounds = 8;
+
+LogLevel log_level(broker::LogLevel level) {
+  switch (level) {
+    case broker::LogLevel::Debug: return LogLevel::Debug;
+    case broker::LogLevel::Info: return LogLevel::Info;
+    case broker::LogLevel::Warn: return LogLevel::Warn;
+    case broker::LogLevel::Error: return LogLevel::Error;
+  }
+  return LogLevel::Info;
+}
+
+}  // namespace
+
+void Shard::apply() {
+  for (int round = 0; round < kRounds; ++round) {
+    if (core_.effects().empty() && writable_.empty()) break;
+    apply_round();
+  }
+  unapplied_ = !core_.effects().empty();
+  erase_ended();
+}
+
+void Shard::apply_round() {
+  // What the core adds from here on belongs to the next round.
+  std::swap(effects_, core_.effects());
+  // Late mail must not reach anybody before the mail has reached everybody.
+  post_effects(effects_.mail);
+  post_effects(effects_.late_mail);
+  for (std::size_t i = 0; i < wake_.size(); ++i) {
+    if (wake_[i]) context_.shards[i]->wake();
+    wake_[i] = false;
+  }
+  close_peers();
+  hand_over();
+  set_tcp_timeouts();
+  send();
+  judge_suspects();
+  answer_auth();
+  write_log();
+  effects_.clear();
+}
+
+void Shard::post_effects(std::vector<std::vector<broker::Mail>>& mail) {
+  for (std::size_t i = 0; i < mail.size(); ++i) {
+    if (!mail[i].empty() && context_.shards[i]->post_mail(mail[i])) wake_[i] = true;
+  }
+}
+
+void Shard::close_peers() {
+  for (const broker::Close& close : effects_.closes) {
+    const PeerId id = PeerId::from_value(close.socket);
+    Peer* peer = peers_.find(id);
+    if (peer == nullptr) continue;
+    peer->finish(close.last_bytes, close.reason, scratch_);
+    peers_.erase(id);
+  }
+}
+
+void Shard::hand_over() {
+  for (broker::HandOver& handover : effects_.handovers) {
+    const PeerId id = PeerId::from_value(handover.socket);
+    Peer* peer = peers_.find(id);
+    if (peer == nullptr) continue;
+    // Closed or not, from here on it is another reactor's; one that refuses now would have refused before.
+    CHECK(reactor_.remove(peer->fd()).has_value());
+    Shard& home = *context_.shards[handover.to];
+    Arrival arrival{std::move(*peer), std::move(handover)};
+    peers_.erase(id);
+    home.post(std::move(arrival));
+  }
+}
+
+void Shard::set_tcp_timeouts() {
+  for (const broker::TcpTimeout& timeout : effects_.tcp_timeouts) {
+    Peer* peer = peers_.find(PeerId::from_value(timeout.socket));
+    if (peer == nullptr) continue;
+    const ListenerConfig& listener = config_->listeners[peer->listener()];
+    const auto keep_alive_s = static_cast<std::uint16_t>(std::min<std::uint32_t>(timeout.keep_alive_s, UINT16_MAX));
+    const base::Duration wanted = listener.user_timeout(keep_alive_s);
+    if (wanted != listener.user_timeout(0)) peer->set_user_timeout(wanted);
+  }
+}
+
+void Shard::send() {
+  writing_.swap(writable_);
+  for (const broker::ConnectionId id : writing_) send_to(id);
+  writing_.clear();
+  for (const broker::ConnectionId id : effects_.sends) send_to(id);
+}
+
+void Shard::send_to(broker::ConnectionId id) {
+  const PeerId peer_id = peer_of(id);
+  Peer* peer = peers_.find(peer_id);
+  // A blocked one goes on when its socket is writable.
+  if (peer == nullptr || peer->blocked || peer->broken) return;
+  std::array<base::Bytes, kPieces> pieces;
+  for (int i = 0; i < kWritesPerTurn; ++i) {
+    const broker::Outbox* outbox = core_.outbox(id);
+    if (outbox == nullptr || outbox->empty()) return;
+    const Peer::Output output = peer->write(std::span(pieces).first(outbox->gather(pieces)));
+    if (output.failed) {
+      // Unread input first: a DISCONNECT may be in it, and decides what becomes of the will.
+      broken_.push_back(peer_id);
+      return;
+    }
+    core_.wrote(id, output.written, now_);
+    if (output.blocked) {
+      peer->blocked = true;
+      CHECK(reactor_.modify(peer->fd(), peer_id.value(), io::Interest::ReadWrite).has_value());
+      return;
+    }
+  }
+  const broker::Outbox* outbox = core_.outbox(id);
+  if (outbox != nullptr && !outbox->empty()) writable_.push_back(id);
+}
+
+void Shard::judge_suspects() {
+  for (const broker::ConnectionId id : effects_.suspects) {
+    const PeerId peer_id = peer_of(id);
+    Peer* peer = peers_.find(peer_id);
+    if (peer == nullptr) continue;
+    read_once(peer_id, *peer);
+    core_.judge(id, peer->evidence(), now_);
+  }
+}
+
+// No method is configured, so nobody is there to ask.
+void Shard::answer_auth() {
+  for (const broker::AuthRequest& request : effects_.auth_requests) {
+    core_.authenticated(
+        request.connection,
+        {.kind = broker::AuthVerdict::Kind::Failure, .reason = mqtt::ReasonCode::NotAuthorized, .data = {}}, now_);
+  }
+}
+
+void Shard::write_log() {
+  for (const broker::LogLine& line : effects_.log) {
+    const LogLevel level = log_level(line.level);
+    if (!context_.log.enabled(level)) continue;
+    log_fields_.clear();
+    for (const auto& [name, value] : line.fields) log_fields_.emplace_back(name, std::string_view(value));
+    context_.log.write(level, line.event, line.message, log_fields_);
+  }
+}
+
+void Shard::erase_ended() {
+  for (const PeerId id : ended_) peers_.erase(id);
+  ended_.clear();
+}
+
+}  // namespace vigil::server

@@ -1,0 +1,64 @@
+// All shards of the broker and their threads.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "server/config.h"
+#include "server/listening.h"
+#include "server/log.h"
+#include "server/shard.h"
+
+namespace vigil::server {
+
+// Who this broker is, and how far it may go.
+struct NodeSetup {
+  std::string node_id;
+  std::string version;
+  std::uint64_t incarnation = 1;
+  std::uint32_t max_connections = 0;
+};
+
+class ShardSet {
+ public:
+  // Starts nothing yet. Fails with a plain sentence where the system refuses what a shard needs.
+  static base::Result<std::unique_ptr<ShardSet>, std::string> create(const Config& config, const NodeSetup& node,
+                                                                     unsigned shards, std::vector<Listening> listening,
+                                                                     Log& log);
+  // Joins the threads; they must have been told to exit.
+  ~ShardSet();
+  ShardSet(const ShardSet&) = delete;
+  ShardSet& operator=(const ShardSet&) = delete;
+
+  // One thread a shard. Signals must be blocked in the caller, so that no shard is interrupted by them.
+  void start();
+
+  void reconfigure(const Config& config, std::uint32_t max_connections);
+  void command(Command command);
+  // Every shard has carried out everything it was sent.
+  bool settled() const;
+
+  std::span<const Listening> listening() const { return context_.listening; }
+  std::size_t size() const { return context_.shards.size(); }
+  std::size_t unsent() const;
+  std::size_t open_connections() const;
+  // The threads have ended.
+  void join();
+
+ private:
+  ShardSet(std::vector<Listening> listening, std::size_t listeners, Log& log)
+      : context_{.shards = {}, .listening = std::move(listening), .seats = Seats(listeners), .log = log} {}
+  std::shared_ptr<const ShardConfig> shard_config(const Config& config, std::uint32_t max_connections) const;
+
+  ShardContext context_;
+  std::vector<std::thread> threads_;
+  unsigned count_ = 1;
+  std::uint64_t sent_ = 0;  // posts to each shard that it answers
+};
+
+}  // namespace vigil::server

@@ -1,0 +1,232 @@
+#include "server/supervisor.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <climits>
+#include <cstdlib>
+
+#include "base/check.h"
+#include "io/clock.h"
+#include "server/fd_limit.h"
+
+namespace vigil::server {
+namespace {
+
+// While it stops, the supervisor looks so often how far the shards are.
+constexpr base::Duration kLook = base::milliseconds(2);
+// The part of the drain timeout that is kept for saying goodbye and closing.
+constexpr int kGoodbyePart = 4;
+constexpr int kNone = -1;
+
+sigset_t our_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  return set;
+}
+
+// The next signal, or kNone at `until`.
+int next_signal(base::Instant until) {
+  const sigset_t set = our_signals();
+  for (;;) {
+    const base::Duration left =
+        until.is_never() ? base::seconds(3600) : std::max(until - io::monotonic_now(), base::Duration::zero());
+    const timespec timeout{.tv_sec = left.count() / 1'000'000'000, .tv_nsec = left.count() % 1'000'000'000};
+    const int number = sigtimedwait(&set, nullptr, &timeout);
+    if (number > 0) return number;
+    if (errno == EAGAIN && !until.is_never()) return kNone;
+  }
+}
+
+// The kernel's name of this machine.
+std::string host_name() {
+  std::array<char, HOST_NAME_MAX + 1> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "vigilmq";
+  return name.data();
+}
+
+// What systemd expects at least every so often; zero outside of it.
+base::Duration watchdog_interval() {
+  const auto number = [](const char* name) {
+    std::uint64_t value = 0;
+    if (const char* text = std::getenv(name); text != nullptr) {
+      const std::string_view digits(text);
+      std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    }
+    return value;
+  };
+  const std::uint64_t pid = number("WATCHDOG_PID");
+  if (pid != 0 && pid != static_cast<std::uint64_t>(getpid())) return base::Duration::zero();
+  return std::chrono::microseconds(std::min<std::uint64_t>(number("WATCHDOG_USEC"), 86'400'000'000));
+}
+
+std::uint64_t monotonic_us() { return static_cast<std::uint64_t>(io::monotonic_now().ns() / 1000); }
+
+}  // namespace
+
+void block_signals() {
+  const sigset_t set = our_signals();
+  CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
+  CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
+}
+
+Supervisor::Supervisor(Setup setup, Log& log)
+    : setup_(std::move(setup)),
+      log_(log),
+      node_id_(setup_.config.node_id.empty() ? host_name() : setup_.config.node_id) {}
+
+Supervisor::~Supervisor() {
+  if (!shards_) return;
+  shards_->command(Command::Exit);
+  shards_->join();
+}
+
+base::Result<void, std::string> Supervisor::start() {
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  shard_count_ = std::min(setup_.config.shards > 0 ? setup_.config.shards : cores, broker::kMaxShards);
+  const FdBudget files = raise_fd_limit(shard_count_, setup_.config.limits.max_connections);
+  if (files.connections == 0) return base::Err(files.warning);
+  max_connections_ = files.connections;
+
+  TRY(std::vector<Listening> listening, open_listeners(setup_.config.listeners));
+  const NodeSetup node{.node_id = node_id_,
+                       .version = setup_.version,
+                       .incarnation = static_cast<std::uint64_t>(std::max<std::int64_t>(1, io::wall_ms())),
+                       .max_connections = max_connections_};
+  TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, std::move(listening), log_));
+  shards_->start();
+  say_hello(files.warning);
+
+  watchdog_ = watchdog_interval();
+  if (watchdog_ > base::Duration::zero()) watchdog_next_ = io::monotonic_now();
+  setup_.notifier.ready("Serving MQTT clients");
+  return {};
+}
+
+void Supervisor::say_hello(const std::string& fd_warning) const {
+  const Config& config = setup_.config;
+  const auto tick_ms = std::chrono::duration_cast<base::milliseconds>(config.keep_alive.tick).count();
+  log_.write(LogLevel::Info, "started",
+             fmt::format("VigilMQ {} on node {}: {} shards, keep alive judged every {} ms, at most {} connections.",
+                         setup_.version, node_id_, shard_count_, tick_ms, max_connections_),
+             {{"version", setup_.version},
+              {"nodeId", node_id_},
+              {"shards", shard_count_},
+              {"tickMs", tick_ms},
+              {"maxConnections", max_connections_}});
+  if (!fd_warning.empty()) log_.write(LogLevel::Warn, "few_files", fd_warning);
+  for (const Listening& listening : shards_->listening()) {
+    const std::string address = listening.endpoint.text();
+    const std::string& name = config.listeners[listening.listener].name;
+    log_.write(LogLevel::Info, "listening", fmt::format("listening on {}", address),
+               {{"listener", name}, {"address", address}});
+  }
+}
+
+int Supervisor::run() {
+  for (;;) {
+    const int number = next_signal(watchdog_next_);
+    if (number == kNone) {
+      feed_watchdog();
+    } else if (number == SIGHUP) {
+      reload();
+    } else {
+      log_.write(LogLevel::Info, "stopping",
+                 fmt::format("Stopping ({}): clients are told, within {} s.", number == SIGINT ? "SIGINT" : "SIGTERM",
+                             std::chrono::duration_cast<base::seconds>(setup_.config.drain_timeout).count()));
+      return drain() ? EXIT_SUCCESS : EXIT_FAILURE;
+    }
+  }
+}
+
+// systemd is told that all is well only when every shard has shown since the last time that its loop turns.
+void Supervisor::feed_watchdog() {
+  if (!watchdog_asked_ || shards_->settled()) {
+    setup_.notifier.send("WATCHDOG=1\n");
+    shards_->command(Command::Answer);
+    watchdog_asked_ = true;
+  }
+  watchdog_next_ = io::monotonic_now() + watchdog_ / 4;
+}
+
+void Supervisor::reload() {
+  setup_.notifier.reloading(monotonic_us());
+  const auto fresh = load_config(setup_.sources);
+  if (!fresh) {
+    for (const ConfigError& error : fresh.error()) log_.write(LogLevel::Error, "reload_failed", error.text());
+    log_.write(LogLevel::Error, "reload_failed", "The configuration has errors; the old one stays in force.");
+  } else {
+    ConfigReload result = server::reload(setup_.config, *fresh);
+    setup_.config = std::move(result.config);
+    const FdBudget files = raise_fd_limit(shard_count_, setup_.config.limits.max_connections);
+    max_connections_ = files.connections;
+    log_.set_level(setup_.config.log_level);
+    log_.set_style({.format = setup_.config.log_format, .timestamps = setup_.config.log_timestamps});
+    shards_->reconfigure(setup_.config, max_connections_);
+    log_.write(LogLevel::Info, "reloaded",
+               result.applied.empty()
+                   ? std::string("Configuration read again: nothing new to apply.")
+                   : fmt::format("Configuration read again: now in force: {}.", fmt::join(result.applied, ", ")));
+    if (!result.needs_restart.empty()) {
+      log_.write(LogLevel::Warn, "reload_needs_restart",
+                 fmt::format("Changed, but in force only after a restart: {}.", fmt::join(result.needs_restart, ", ")));
+    }
+    if (!files.warning.empty()) log_.write(LogLevel::Warn, "few_files", files.warning);
+  }
+  setup_.notifier.ready("Serving MQTT clients");
+}
+
+// False if there is no time left, or a signal said to hurry.
+bool Supervisor::wait_a_moment(base::Instant until) {
+  const base::Instant now = io::monotonic_now();
+  const int number = next_signal(std::min(now + kLook, until));
+  if (number == SIGTERM || number == SIGINT) hurry_ = true;
+  return !hurry_ && io::monotonic_now() < until;
+}
+
+bool Supervisor::wait_settled(base::Instant until) {
+  while (!shards_->settled()) {
+    if (!wait_a_moment(until)) return false;
+  }
+  return true;
+}
+
+bool Supervisor::drain() {
+  setup_.notifier.stopping("Telling clients");
+  const base::Instant began = io::monotonic_now();
+  const base::Duration timeout = setup_.config.drain_timeout;
+  const base::Instant deliver_until = began + (timeout - timeout / kGoodbyePart);
+  const base::Instant end = began + timeout;
+
+  // Wills first, while those who wait for them are still there: each shard publishes its own, then each works off the
+  // mail that this was to it, and what it answers.
+  for (const Command command : {Command::StopAccepting, Command::BeginShutdown, Command::Answer, Command::Answer}) {
+    shards_->command(command);
+    if (!wait_settled(end)) return false;
+  }
+  do {
+    shards_->command(Command::CountUnsent);
+    if (!wait_settled(end)) return false;
+  } while (shards_->unsent() > 0 && wait_a_moment(deliver_until));
+
+  if (hurry_) return false;
+  shards_->command(Command::CloseConnections);
+  if (!wait_settled(end)) return false;
+  while (shards_->open_connections() > 0) {
+    if (!wait_a_moment(end)) return false;
+  }
+  shards_->command(Command::Exit);
+  if (!wait_settled(end)) return false;
+  shards_->join();
+  shards_.reset();
+  log_.write(LogLevel::Info, "stopped", "Stopped: all clients were told.");
+  return true;
+}
+
+}  // namespace vigil::server

@@ -1,0 +1,73 @@
+// The life of the broker's process: start, signals, reload, drain, stop.
+//
+//   start ──► run: SIGHUP reloads, systemd's watchdog is fed ──► SIGTERM or SIGINT: drain ──► exit
+//
+// Lives on the main thread, which does nothing else.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "server/config.h"
+#include "server/listening.h"
+#include "server/log.h"
+#include "server/notify.h"
+#include "server/shard_set.h"
+
+namespace vigil::server {
+
+// Blocks the signals that the supervisor waits for, in this thread and those that it starts from now on, and ignores
+// SIGPIPE. To be called before any other thread exists.
+void block_signals();
+
+class Supervisor {
+ public:
+  struct Setup {
+    Config config;
+    ConfigSources sources;  // where SIGHUP looks again
+    std::string version;
+    Notifier notifier;
+  };
+  Supervisor(Setup setup, Log& log);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Opens the listening sockets and starts the shards. The error is a plain sentence: what is wrong, what helps.
+  base::Result<void, std::string> start();
+  // Waits for signals until one of them ends the broker; then drain() has been called. The process's exit code.
+  int run();
+
+  // Reads the configuration again and applies what can be; the log says what cannot.
+  void reload();
+  // Stops: publishes wills, delivers what clients have yet to read, tells everybody, closes. True if all that was done
+  // within drain_timeout_s; false if time ran out, or a second signal asked to be quick: the process then ends at once
+  // and must not destroy this object.
+  bool drain();
+
+  std::span<const Listening> listening() const { return shards_->listening(); }
+
+ private:
+  void say_hello(const std::string& fd_warning) const;
+  bool wait_settled(base::Instant until);
+  bool wait_a_moment(base::Instant until);
+  void feed_watchdog();
+
+  Setup setup_;
+  Log& log_;
+  std::string node_id_;
+  std::uint32_t max_connections_ = 0;
+  unsigned shard_count_ = 1;
+  std::unique_ptr<ShardSet> shards_;
+  base::Duration watchdog_ = base::Duration::zero();  // zero: none
+  base::Instant watchdog_next_ = base::Instant::never();
+  bool watchdog_asked_ = false;
+  bool hurry_ = false;
+};
+
+}  // namespace vigil::server
