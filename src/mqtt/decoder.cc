@@ -127,8 +127,7 @@ Decoded<std::optional<FrameHeader>> decode_header(base::Bytes bytes, std::uint32
 
 Decoded<Publish> decode_publish(const FrameHeader& header, base::Bytes body, Version version, Sender sender) {
   return decode_with<Publish>(
-      body, [&](Publish& packet, Reader& in) { return parse_publish(packet, in, header.flags, version, sender); },
-      false);
+      body, [&](Publish& packet, Reader& in) { return parse_publish(packet, in, header.flags, version, sender); });
 }
 
 Decoded<Packet> decode(const FrameHeader& header, base::Bytes body, Version version, Sender sender) {

@@ -107,14 +107,14 @@ class Properties {
 
   // Only for texts and binary data (ContentType .. ReasonString).
   std::optional<std::string_view> text(Property p) const {
-    return has(p) ? std::optional(texts_[index(p) - kNumberProperties]) : std::nullopt;
+    return has(p) ? std::optional(texts_[index(p) - kNumberProperties].view()) : std::nullopt;
   }
   std::string_view text_or(Property p, std::string_view otherwise = {}) const {
-    return has(p) ? texts_[index(p) - kNumberProperties] : otherwise;
+    return has(p) ? texts_[index(p) - kNumberProperties].view() : otherwise;
   }
   void set_text(Property p, std::string_view value) {
     present_ |= bit(p);
-    texts_[index(p) - kNumberProperties] = value;
+    texts_[index(p) - kNumberProperties] = {value.data(), value.size()};
   }
   void clear(Property p) { present_ &= ~bit(p); }
 
@@ -134,6 +134,13 @@ class Properties {
   static constexpr std::size_t index(Property p) { return static_cast<std::size_t>(p); }
   static constexpr std::uint32_t bit(Property p) { return 1U << index(p); }
 
+  // A std::string_view that is not cleared before it is set.
+  struct Text {
+    const char* data;
+    std::size_t size;
+    std::string_view view() const { return {data, size}; }
+  };
+
   void copy_values(const Properties& other) {
     if ((present_ & ((1U << kNumberProperties) - 1)) != 0) std::memcpy(&numbers_, &other.numbers_, sizeof numbers_);
     if ((present_ >> kNumberProperties) != 0) std::memcpy(&texts_, &other.texts_, sizeof texts_);
@@ -142,7 +149,7 @@ class Properties {
   std::uint32_t present_ = 0;
   // Left uninitialised where present_ says that nothing is there.
   std::array<std::uint32_t, kNumberProperties> numbers_;
-  std::array<std::string_view, kTextProperties> texts_;
+  std::array<Text, kTextProperties> texts_;
 };
 
 enum class PropertyType : std::uint8_t {

@@ -109,11 +109,19 @@ inline bool read_properties(Reader& reader, Properties& properties, PropertyPlac
 // Authentication Data needs an Authentication Method (3.1.2.11.10).
 bool check_authentication(Reader& reader, const Properties& properties);
 
+// Makes a packet where it is wanted, without clearing the properties' arrays first (as T() would).
+template <class T>
+struct Blank {
+  operator T() const {  // NOLINT(google-explicit-constructor): lets std::expected construct in place
+    T packet;
+    return packet;
+  }
+};
+
 // Runs `parse(packet, reader)` on a packet made in place, and gives the packet or what was wrong.
-template <class T, class Parse, class... Fields>
-Decoded<T> decode_with(base::Bytes body, Parse&& parse, Fields&&... fields) {
-  // Fields in parentheses initialise the packet without clearing the properties' arrays first.
-  Decoded<T> result(std::in_place, std::forward<Fields>(fields)...);
+template <class T, class Parse>
+Decoded<T> decode_with(base::Bytes body, Parse&& parse) {
+  Decoded<T> result(std::in_place, Blank<T>());
   Reader reader(body);
   if (!parse(*result, reader)) [[unlikely]]
     result = std::unexpected(reader.error());
