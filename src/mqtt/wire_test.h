@@ -109,8 +109,7 @@ struct Bad {
   std::string_view clause = {};
 };
 
-// The packet is legal, says the same again, and is not legal when its end is missing: neither as it stands, nor when
-// its length is corrected, unless what is left is a packet that means something else.
+// The packet is legal, and encoding it gives the same bytes.
 inline void expect_good(const Good& good) {
   SCOPED_TRACE(good.text);
   const Buffer bytes = wire(good.text);
