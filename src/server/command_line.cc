@@ -53,16 +53,10 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
   bool print = false;
   bool print_default = false;
   bool print_docs = false;
-  CLI::Option* const test_flag =
-      app.add_flag("--test-config", test, "Check the configuration, say what is wrong, and exit");
-  CLI::Option* const print_flag = app.add_flag("--print-config", print, "Print the configuration in force and exit");
-  CLI::Option* const default_flag =
-      app.add_flag("--print-default-config", print_default, "Print a configuration file with every setting and exit");
-  CLI::Option* const docs_flag =
-      app.add_flag("--print-config-docs", print_docs, "Print the document about all settings and exit");
-  test_flag->excludes(print_flag, default_flag, docs_flag);
-  print_flag->excludes(default_flag, docs_flag);
-  default_flag->excludes(docs_flag);
+  app.add_flag("--test-config", test, "Check the configuration, say what is wrong, and exit");
+  app.add_flag("--print-config", print, "Print the configuration in force and exit");
+  app.add_flag("--print-default-config", print_default, "Print a configuration file with every setting and exit");
+  app.add_flag("--print-config-docs", print_docs, "Print the document about all settings and exit");
 
   try {
     app.parse(argc, argv);
@@ -71,6 +65,10 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
     std::ostringstream wrong;
     const int code = app.exit(error, out, wrong);
     return base::Err(CommandLineEnd{.exit_code = code == 0 ? 0 : 2, .text = out.str() + wrong.str()});
+  }
+
+  if (int{test} + int{print} + int{print_default} + int{print_docs} > 1) {
+    return base::Err(CommandLineEnd{.exit_code = 2, .text = "Only one of --test-config and --print-... at a time."});
   }
 
   using Action = CommandLine::Action;

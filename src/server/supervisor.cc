@@ -20,8 +20,9 @@ namespace {
 
 // While it stops, the supervisor looks so often how far the shards are.
 constexpr base::Duration kLook = base::milliseconds(2);
-// The part of the drain timeout that is kept for saying goodbye and closing.
+// The part of the drain timeout that is kept for saying goodbye and closing, and what that is given at least.
 constexpr int kGoodbyePart = 4;
+constexpr base::Duration kLeastTime = base::seconds(2);
 constexpr int kNone = -1;
 
 sigset_t our_signals() {
@@ -202,7 +203,7 @@ bool Supervisor::drain() {
   const base::Instant began = io::monotonic_now();
   const base::Duration timeout = setup_.config.drain_timeout;
   const base::Instant deliver_until = began + (timeout - timeout / kGoodbyePart);
-  const base::Instant end = began + timeout;
+  const base::Instant end = began + std::max(timeout, kLeastTime);
 
   // Wills first, while those who wait for them are still there: each shard publishes its own, then each works off the
   // mail that this was to it, and what it answers.
