@@ -252,7 +252,9 @@ void Oracle::packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, st
   if (c.over) fail(link, "something was written after the close");
   if (c.max_packet > 0 && size > c.max_packet) fail(link, "a packet is larger than the client's Maximum Packet Size");
   if (const auto* connack = std::get_if<mqtt::ConnAck>(&packet)) {
-    connack_written(link, c, *connack);
+    if (c.connack_written) fail(link, "a second CONNACK");
+    c.connack_written = true;
+    if (c.connected == mqtt::is_failure(connack->reason)) fail(link, "a CONNACK that is not the one announced");
     return;
   }
   if (std::holds_alternative<mqtt::PingResp>(packet)) {
@@ -298,6 +300,19 @@ void Oracle::packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, st
   }
 }
 
+// The core has decided on a CONNECT when it has an answer, whatever the socket takes of it.
+void Oracle::on_offer(LinkId link, base::Bytes bytes, Instant now) {
+  now_ = now;
+  Conn& c = conn(link);
+  if (c.connected || !c.version) return;
+  Framer framer;
+  framer.add(bytes);
+  const auto frame = framer.next();
+  if (!frame || frame->header.type != mqtt::PacketType::ConnAck) return;
+  const auto packet = mqtt::decode_connack(frame->header, frame->body(), *c.version);
+  if (packet) connack_offered(link, c, *packet);
+}
+
 // What the model knows of a session must agree with Session Present.
 void Oracle::session_check(LinkId link, Conn& c, Session& s, bool present) {
   if (c.clean && present) fail(link, "Session Present although Clean Start was 1  [MQTT-3.2.2-2]");
@@ -331,8 +346,7 @@ void Oracle::end_intervals(const std::string& client, std::uint64_t generation, 
   }
 }
 
-void Oracle::connack_written(LinkId link, Conn& c, const mqtt::ConnAck& packet) {
-  if (c.connected) fail(link, "a second CONNACK");
+void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) {
   if (mqtt::is_failure(packet.reason)) return;
   if (packet.properties.has(Property::AssignedClientIdentifier)) c.client = packet.properties.text_or(Property::AssignedClientIdentifier);
   c.connected = true;
@@ -446,7 +460,7 @@ void Oracle::ack_written(LinkId link, Conn& c, const mqtt::Ack& packet) {
 }
 
 void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) {
-  if (!c.connected) fail(link, "a PUBLISH before CONNACK");
+  if (!c.connack_written) fail(link, "a PUBLISH before CONNACK");
   std::string topic(packet.topic);
   if (const auto alias = packet.properties.number(Property::TopicAlias)) {
     if (*alias > c.alias_maximum) fail(link, "a topic alias above the client's maximum");
@@ -509,7 +523,8 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
     fail(link, fmt::format("'{}' was delivered without a subscription", key));
     return;
   }
-  if (!foreign) fail(link, fmt::format("'{}' came back to its publisher although No Local was set  [MQTT-3.8.3-3]", key));
+  // (Of a retained message the broker need not know any more who published it.)
+  if (!foreign && !packet.retain) fail(link, fmt::format("'{}' came back to its publisher although No Local was set  [MQTT-3.8.3-3]", key));
   if (packet.qos > most) fail(link, "a QoS above the subscription's");
 
   if (publication.will && c.client == kWatcher) wills_[will_by_key_[key]].seen.push_back(now_);
@@ -680,7 +695,7 @@ void Oracle::check_will(const WillState& will) {
     fail(will.link, fmt::format("will '{}' was not published: its connection ended at {:.6f}, it was due at {:.6f} {}", will.key, in_seconds(will.ended), in_seconds(due), why));
   }
   if (seen != 1 || !violation_.empty()) return;
-  if (will.seen[0] < due) fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(due)));
+  if (will.seen[0] + kSlack < due) fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(due)));
   if (will.next_connack <= will.seen[0] && !will.resumed) return;  // published when the next session began: checked above
   Duration stalls(0);
   for (unsigned shard = 0; shard < world_->shards(); ++shard) stalls += world_->stalled(shard, due, will.seen[0]);
@@ -783,6 +798,10 @@ void Oracle::empty(Instant now) {
     if (value != 0) fail(0, fmt::format("leaked: {} {} after everybody has left", value, what));
   };
   zero("connections", world_->connections());
+  for (const auto& [client, session] : sessions_) {
+    const auto view = world_->core(broker::ShardCore::home_of(client, world_->shards())).client(client);
+    if (view.exists) fail(0, fmt::format("leaked: the session of {} after everybody has left", client));
+  }
   zero("sessions", world_->sessions());
   zero("clients connected", stats.clients_connected);
   zero("clients disconnected", stats.clients_disconnected);

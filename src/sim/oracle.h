@@ -35,6 +35,7 @@ class Oracle final : public Observer {
 
   void on_read(LinkId link, base::Bytes bytes, base::Instant now) override;
   void on_write(LinkId link, base::Bytes bytes, base::Instant now) override;
+  void on_offer(LinkId link, base::Bytes bytes, base::Instant now) override;
   void on_close(LinkId link, broker::DisconnectReason reason, base::Instant now) override;
   void on_end(LinkId link, broker::SocketEnd end, base::Instant now) override;
   void on_arrival(LinkId link, base::Bytes bytes, base::Instant now) override;
@@ -147,8 +148,8 @@ class Oracle final : public Observer {
     Framer out;
     Framer arriving;
     std::optional<mqtt::Version> version;
-    bool connected = false;
-    bool authenticating = false;
+    bool connected = false;  // the core has answered with a CONNACK of success
+    bool connack_written = false;
     std::string client;
     bool clean = true;
     std::uint32_t keep_alive_s = 0;
@@ -197,7 +198,7 @@ class Oracle final : public Observer {
   void unsubscribe_read(Conn& c, const mqtt::Unsubscribe& packet);
 
   void packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, std::size_t size);
-  void connack_written(LinkId link, Conn& c, const mqtt::ConnAck& packet);
+  void connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet);
   void publish_written(LinkId link, Conn& c, const mqtt::Publish& packet);
   void first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publish& packet, const std::string& key);
   void shared_delivery(LinkId link, const Publication& publication, const std::string& key, const Conn& c,

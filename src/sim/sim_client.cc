@@ -125,7 +125,7 @@ void SimClient::ping() {
 // A client that keeps its promise: something at least every three quarters of K.
 void SimClient::schedule_ping() {
   if (keep_alive_s_ == 0) return;
-  const auto interval = base::milliseconds(1000) * keep_alive_s_;
+  const base::Duration interval = base::milliseconds(1000) * keep_alive_s_;
   const auto wait = base::Duration(random_.between(interval.count() / 2, interval.count() * 3 / 4));
   const std::uint64_t link_count = link_count_;
   world_.after(wait, [this, link_count] {

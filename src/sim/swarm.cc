@@ -121,7 +121,8 @@ LinkProfile Swarm::profile() {
 ConnectWish Swarm::wish() {
   ConnectWish w;
   w.version = random_.chance(60) ? mqtt::Version::V5 : random_.chance(70) ? mqtt::Version::V311 : mqtt::Version::V31;
-  w.clean_start = random_.chance(35);
+  // 3.1 cannot say whether the session was there: a client that keeps one is of a later version.
+  w.clean_start = w.version == mqtt::Version::V31 || random_.chance(35);
   w.keep_alive_s = random_.chance(15) ? std::uint16_t{0} : static_cast<std::uint16_t>(random_.between(1, temper_.most_keep_alive_s));
   if (random_.chance(70)) w.expiry_s = static_cast<std::uint32_t>(random_.between(1, random_.chance(50) ? 8 : 5000));
   if (random_.chance(5)) w.expiry_s = mqtt::kNoSessionExpiry;
@@ -229,7 +230,7 @@ void Swarm::act_connected(SimClient& client) {
 }
 
 void Swarm::trouble() {
-  world_.after(base::Duration(random_.between(milliseconds(200).count(), base::seconds(20).count())), [this] {
+  world_.after(base::Duration(random_.between(base::Duration(milliseconds(200)).count(), base::Duration(base::seconds(20)).count())), [this] {
     if (calm_) return;
     if (temper_.stalls > 0) world_.stall(any_shard(), milliseconds(random_.chance(40) ? 3000 : random_.between(1, 4000)));
     trouble();

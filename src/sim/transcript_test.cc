@@ -43,13 +43,15 @@ TEST_P(Transcripts, Hold) {
   EXPECT_TRUE(result.ok) << result.report;
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Transcripts, testing::ValuesIn(transcript_files()), [](const auto& info) {
-  std::string name = info.param.substr(0, info.param.size() - 4);
+std::string test_name(const testing::TestParamInfo<std::string>& file) {
+  std::string name = file.param.substr(0, file.param.size() - 4);
   for (char& c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0) c = '_';
   }
   return name;
-});
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Transcripts, testing::ValuesIn(transcript_files()), test_name);
 
 TEST(TranscriptRunner, ShowsWhatDiffersSideBySide) {
   const TranscriptResult result = run_transcript("x.txt", "a: CONNECT\n---\na < PINGRESP\n");

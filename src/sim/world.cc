@@ -372,18 +372,24 @@ void World::take_mail(unsigned shard) {
 
 void World::apply(unsigned shard) {
   ShardState& state = shards_[shard];
-  state.pending = std::move(state.core->effects());
-  state.core->effects().clear();
+  broker::Effects& effects = state.core->effects();
+  // Its lists of mail, one a shard, stay where they are.
   auto collect = [&](std::vector<std::vector<broker::Mail>>& mail) {
     const std::size_t first = options_.prompt || mail.empty() ? 0 : random_.below(mail.size());
     for (std::size_t i = 0; i < mail.size(); ++i) {
       const std::size_t target = (i + first) % mail.size();
       if (!mail[target].empty()) state.posts.emplace_back(static_cast<unsigned>(target), std::move(mail[target]));
     }
-    mail.clear();
   };
-  collect(state.pending.mail);
-  collect(state.pending.late_mail);
+  collect(effects.mail);
+  collect(effects.late_mail);
+  state.pending = {};
+  state.pending.closes = std::move(effects.closes);
+  state.pending.handovers = std::move(effects.handovers);
+  state.pending.sends = std::move(effects.sends);
+  state.pending.suspects = std::move(effects.suspects);
+  state.pending.auth_requests = std::move(effects.auth_requests);
+  effects.clear();
   state.busy = true;
   post_next(shard);
 }
@@ -460,6 +466,7 @@ void World::apply_closes(unsigned shard, const broker::Effects& effects) {
     const base::Bytes taken(close.last_bytes.data(), size);
     note(3, id, taken);
     if (observer_ != nullptr) {
+      observer_->on_offer(id, close.last_bytes, now_);
       if (size > 0) observer_->on_write(id, taken, now_);
       observer_->on_close(id, close.reason, now_);
     }
@@ -520,6 +527,7 @@ void World::write_link(LinkId id) {
       fail("an outbox that is not empty gathers nothing");
       return;
     }
+    if (observer_ != nullptr) observer_->on_offer(id, bytes, now_);
     std::size_t taken = std::min(bytes.size(), link.link.room());
     // Now and then the socket takes less than it might, and says a little later that it takes more.
     const bool partial = !options_.prompt && taken > 0 && random_.chance(10);

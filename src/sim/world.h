@@ -46,6 +46,8 @@ class Observer {
   virtual void on_read(LinkId, base::Bytes, base::Instant) {}
   // The socket took these bytes of the core's.
   virtual void on_write(LinkId, base::Bytes, base::Instant) {}
+  // The core has these bytes for the socket, which may take fewer of them, or none.
+  virtual void on_offer(LinkId, base::Bytes, base::Instant) {}
   // The core closed the link.
   virtual void on_close(LinkId, broker::DisconnectReason, base::Instant) {}
   // The core was told that the link ended.
