@@ -350,6 +350,8 @@ void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) 
   if (mqtt::is_failure(packet.reason)) return;
   if (packet.properties.has(Property::AssignedClientIdentifier)) c.client = packet.properties.text_or(Property::AssignedClientIdentifier);
   c.connected = true;
+  // The keep alive begins here, where the connection may have waited for its home shard.
+  c.last_read = now_;
   ++counts_.connects;
   if (const auto k = packet.properties.number(Property::ServerKeepAlive)) {
     if (*k == c.keep_alive_s) fail(link, "Server Keep Alive says what the client asked for");

@@ -229,12 +229,27 @@ void SimClient::connack(const mqtt::ConnAck& packet) {
     outgoing_.clear();
     return;
   }
-  // In the order of the original sends [MQTT-4.6.0-1].
-  std::vector<std::pair<std::uint64_t, mqtt::PacketId>> order;
-  for (const auto& [id, message] : outgoing_) order.emplace_back(message.order, id);
-  std::ranges::sort(order);
-  for (const auto& [number, id] : order) {
-    const Outgoing& message = outgoing_[id];
+  for (auto& [id, message] : outgoing_) message.sent = false;
+  resend();
+}
+
+// What the last connection left unfinished, in the order of the original sends [MQTT-4.6.0-1], as many as the broker takes at once.
+void SimClient::resend() {
+  if (gone()) return;
+  std::vector<std::pair<std::uint64_t, mqtt::PacketId>> waiting;
+  std::size_t under_way = 0;
+  for (const auto& [id, message] : outgoing_) {
+    if (message.sent) {
+      ++under_way;
+    } else {
+      waiting.emplace_back(message.order, id);
+    }
+  }
+  std::ranges::sort(waiting);
+  for (const auto& [number, id] : waiting) {
+    if (under_way++ >= send_quota_) return;
+    Outgoing& message = outgoing_[id];
+    message.sent = true;
     if (message.released) {
       mqtt::Ack release;
       release.type = mqtt::PacketType::PubRel;
@@ -285,6 +300,7 @@ void SimClient::ack_received(const mqtt::Ack& ack) {
     return;
   }
   outgoing_.erase(it);
+  resend();
 }
 
 }  // namespace vigil::sim

@@ -76,6 +76,7 @@ class SimClient final : public Peer {
     mqtt::QoS qos = mqtt::QoS::AtLeastOnce;
     bool retain = false;
     bool released = false;
+    bool sent = true;  // on this connection
     std::uint32_t expiry_s = 0;
     std::uint64_t order = 0;
   };
@@ -87,6 +88,7 @@ class SimClient final : public Peer {
   void received(const mqtt::Packet& packet);
   void acknowledge(const mqtt::Ack& ack);
   void ack_received(const mqtt::Ack& ack);
+  void resend();
   void schedule_ping();
   mqtt::PacketId new_id();
   bool gone() const;

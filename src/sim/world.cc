@@ -288,6 +288,9 @@ void World::turn(unsigned shard) {
 void World::take_sockets(unsigned shard) {
   ShardState& state = shards_[shard];
   std::vector<LinkId> ready = std::exchange(state.ready, {});
+  std::ranges::sort(ready);
+  const auto repeated = std::ranges::unique(ready);
+  ready.erase(repeated.begin(), repeated.end());
   for (const LinkId id : ready) {
     LinkState& link = links_[id];
     if (link.shard != shard || link.stage == Stage::Closed || link.stage == Stage::Moving) continue;
