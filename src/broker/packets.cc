@@ -18,6 +18,11 @@ base::Result<T, Departure> legal(mqtt::Decoded<T> decoded, Departure (*to_depart
   return std::move(*decoded);
 }
 
+// The version whose rules hold for a frame: before CONNECT has said one, the strictest.
+mqtt::Version framing_of(const Connection& c) {
+  return c.state == Connection::State::AwaitingConnect ? mqtt::Version::V5 : c.version;
+}
+
 Departure protocol_error(std::string_view field, std::string_view detail) {
   return {.cause = DisconnectReason::ProtocolError, .field = field, .detail = detail};
 }
@@ -46,7 +51,7 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
     // The whole packet may still be missing: then there is nothing to do but to note that it grows.
     const bool connecting = c->state == Connection::State::AwaitingConnect;
-    const auto header = mqtt::decode_header(c->unfinished, max_packet_size(connecting));
+    const auto header = mqtt::decode_header(c->unfinished, max_packet_size(connecting), framing_of(*c));
     const bool legal_so_far = header && (!*header || !connecting || (*header)->type == PacketType::Connect);
     if (legal_so_far && (!*header || (*header)->size() > c->unfinished.size())) {
       c->keep_alive.heard_part(bytes.size(), now);
@@ -75,7 +80,7 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
     Connection* c = connections_.find(id);
     if (c == nullptr) return;
     const bool connecting = c->state == Connection::State::AwaitingConnect;
-    const auto header = mqtt::decode_header(bytes, max_packet_size(connecting));
+    const auto header = mqtt::decode_header(bytes, max_packet_size(connecting), framing_of(*c));
     if (!header) {
       leave(id, malformed(header.error()), now);
       return;
@@ -134,6 +139,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
   if (!packet) {
     Departure departure = malformed(packet.error());
     departure.cause = DisconnectReason::ConnectionRefused;
+    c.version = mqtt::peek_version(body).value_or(mqtt::Version::V311);
     return std::unexpected(std::move(departure));
   }
   c.version = packet->version;

@@ -23,6 +23,8 @@ constexpr base::Duration kLook = base::milliseconds(2);
 // The part of the drain timeout that is kept for saying goodbye and closing, and what that is given at least.
 constexpr int kGoodbyePart = 4;
 constexpr base::Duration kLeastTime = base::seconds(2);
+// What a second signal leaves.
+constexpr base::Duration kHurry = base::milliseconds(500);
 constexpr int kNone = -1;
 
 sigset_t our_signals() {
@@ -183,47 +185,49 @@ void Supervisor::reload() {
   setup_.notifier.ready("Serving MQTT clients");
 }
 
-// False if there is no time left, or a signal said to hurry.
-bool Supervisor::wait_a_moment(base::Instant until) {
+// False if there is no time left.
+bool Supervisor::wait_a_moment(const base::Instant& until) {
   const base::Instant now = io::monotonic_now();
   const int number = next_signal(std::min(now + kLook, until));
-  if (number == SIGTERM || number == SIGINT) hurry_ = true;
-  return !hurry_ && io::monotonic_now() < until;
+  if (number == SIGTERM || number == SIGINT) {
+    // Asked twice: nobody is waited for any more. Goodbyes still go where they go at once.
+    deliver_until_ = now;
+    drain_end_ = std::min(drain_end_, now + kHurry);
+  }
+  return io::monotonic_now() < until;
 }
 
-bool Supervisor::wait_settled(base::Instant until) {
+bool Supervisor::wait_settled() {
   while (!shards_->settled()) {
-    if (!wait_a_moment(until)) return false;
+    if (!wait_a_moment(drain_end_)) return false;
   }
   return true;
 }
 
 bool Supervisor::drain() {
   setup_.notifier.stopping("Telling clients");
-  const base::Instant began = io::monotonic_now();
   const base::Duration timeout = setup_.config.drain_timeout;
-  const base::Instant deliver_until = began + (timeout - timeout / kGoodbyePart);
-  const base::Instant end = began + std::max(timeout, kLeastTime);
+  deliver_until_ = io::monotonic_now() + (timeout - timeout / kGoodbyePart);
+  drain_end_ = io::monotonic_now() + std::max(timeout, kLeastTime);
 
   // Wills first, while those who wait for them are still there: each shard publishes its own, then each works off the
   // mail that this was to it, and what it answers.
   for (const Command command : {Command::StopAccepting, Command::BeginShutdown, Command::Answer, Command::Answer}) {
     shards_->command(command);
-    if (!wait_settled(end)) return false;
+    if (!wait_settled()) return false;
   }
   do {
     shards_->command(Command::CountUnsent);
-    if (!wait_settled(end)) return false;
-  } while (shards_->unsent() > 0 && wait_a_moment(deliver_until));
+    if (!wait_settled()) return false;
+  } while (shards_->unsent() > 0 && wait_a_moment(deliver_until_));
 
-  if (hurry_) return false;
   shards_->command(Command::CloseConnections);
-  if (!wait_settled(end)) return false;
+  if (!wait_settled()) return false;
   while (shards_->open_connections() > 0) {
-    if (!wait_a_moment(end)) return false;
+    if (!wait_a_moment(drain_end_)) return false;
   }
   shards_->command(Command::Exit);
-  if (!wait_settled(end)) return false;
+  if (!wait_settled()) return false;
   shards_->join();
   shards_.reset();
   log_.write(LogLevel::Info, "stopped", "Stopped: all clients were told.");

@@ -45,17 +45,17 @@ class Supervisor {
 
   // Reads the configuration again and applies what can be; the log says what cannot.
   void reload();
-  // Stops: publishes wills, delivers what clients have yet to read, tells everybody, closes. True if all that was done
-  // within drain_timeout_s; false if time ran out, or a second signal asked to be quick: the process then ends at once
-  // and must not destroy this object.
+  // Stops: publishes wills, delivers what clients have yet to read, tells everybody, closes. A second signal shortens
+  // that. True if all was done within drain_timeout_s; false if time ran out: the process then ends at once and must
+  // not destroy this object.
   bool drain();
 
   std::span<const Listening> listening() const { return shards_->listening(); }
 
  private:
   void say_hello(const std::string& fd_warning) const;
-  bool wait_settled(base::Instant until);
-  bool wait_a_moment(base::Instant until);
+  bool wait_settled();
+  bool wait_a_moment(const base::Instant& until);
   void feed_watchdog();
 
   Setup setup_;
@@ -67,7 +67,8 @@ class Supervisor {
   base::Duration watchdog_ = base::Duration::zero();  // zero: none
   base::Instant watchdog_next_ = base::Instant::never();
   bool watchdog_asked_ = false;
-  bool hurry_ = false;
+  base::Instant deliver_until_;
+  base::Instant drain_end_;
 };
 
 }  // namespace vigil::server

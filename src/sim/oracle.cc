@@ -81,7 +81,7 @@ void Oracle::on_read(LinkId link, base::Bytes bytes, Instant now) {
 
 void Oracle::packet_read(LinkId link, Conn& c, const mqtt::Packet& packet) {
   if (const auto* connect = std::get_if<mqtt::Connect>(&packet)) {
-    if (!c.version) connect_read(c, *connect);
+    if (!c.version) connect_read(link, c, *connect);
     return;
   }
   if (std::holds_alternative<mqtt::PingReq>(packet)) ++c.pings;
@@ -102,7 +102,7 @@ void Oracle::packet_read(LinkId link, Conn& c, const mqtt::Packet& packet) {
   }
 }
 
-void Oracle::connect_read(Conn& c, const mqtt::Connect& packet) {
+void Oracle::connect_read(LinkId link, Conn& c, const mqtt::Connect& packet) {
   const broker::Limits& limits = world_->options().limits;
   const bool v5 = packet.version == mqtt::Version::V5;
   c.version = packet.version;
@@ -124,12 +124,22 @@ void Oracle::connect_read(Conn& c, const mqtt::Connect& packet) {
   c.alias_maximum = packet.properties.number_or(Property::TopicAliasMaximum, 0);
   if (packet.will) {
     const std::uint32_t delay = packet.will->properties.number_or(Property::WillDelayInterval, 0);
-    c.asked_will.there = true;
-    c.asked_will.topic = packet.will->topic;
-    c.asked_will.payload = base::as_text(packet.will->payload);
-    c.asked_will.delay = base::seconds(std::min(delay, limits.max_will_delay_s));
-    c.asked_will.qos = packet.will->qos;
-    c.asked_will.retain = packet.will->retain;
+    const std::string key = key_of(packet.will->payload);
+    c.will = wills_.size();
+    will_by_key_[key] = wills_.size();
+    WillState& will = wills_.emplace_back();
+    will.key = key;
+    will.client = c.client;
+    will.delay = base::seconds(std::min(delay, limits.max_will_delay_s));
+    will.link = link;
+    Publication& publication = publications_[key];
+    publication.topic = packet.will->topic;
+    publication.publisher = c.client;
+    publication.qos = packet.will->qos;
+    publication.retain = packet.will->retain;
+    publication.will = true;
+    publication.first_read = now_;
+    publication.reads = {next_order_++};
   }
 }
 
@@ -383,25 +393,9 @@ void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) 
   s.exists = true;
   s.link = link;
   c.generation = s.generation;
-  if (c.asked_will.there) {
-    const std::string key = key_of(base::as_bytes(c.asked_will.payload));
-    WillState will;
-    will.key = key;
-    will.client = c.client;
-    will.delay = c.asked_will.delay;
-    will.link = link;
-    will.shard = world_->shard_of(link);
-    c.will = wills_.size();
-    will_by_key_[key] = wills_.size();
-    wills_.push_back(std::move(will));
-    Publication& publication = publications_[key];
-    publication.topic = c.asked_will.topic;
-    publication.publisher = c.client;
-    publication.qos = c.asked_will.qos;
-    publication.retain = c.asked_will.retain;
-    publication.will = true;
-    publication.first_read = now_;
-    publication.reads = {next_order_++};
+  if (c.will) {
+    wills_[*c.will].armed = true;
+    wills_[*c.will].shard = world_->shard_of(link);
   }
   // A client that pipelines has been read before its CONNACK was written.
   for (const auto& [id, pending] : c.subscribes) {
@@ -664,6 +658,10 @@ void Oracle::on_turn(unsigned shard, Instant now) {
 void Oracle::check_will(const WillState& will) {
   const std::size_t seen = will.seen.size();
   if (seen > 1) fail(will.link, fmt::format("will '{}' was published {} times", will.key, seen));
+  if (!will.armed) {
+    if (seen > 0) fail(will.link, fmt::format("will '{}' was published, and its CONNECT was never accepted", will.key));
+    return;
+  }
   if (will.ended.is_never()) {
     if (seen > 0) fail(will.link, fmt::format("will '{}' of a living connection was published", will.key));
     return;
@@ -723,7 +721,8 @@ void Oracle::check_obligations() {
     for (const Interval& interval : intervals_) {
       if (!interval.group.empty() || interval.qos == QoS::AtMostOnce || interval.session == 0) continue;
       if (interval.no_local && interval.client == publication.publisher) continue;
-      if (interval.granted > publication.first_read || interval.dropped <= publication.acknowledged) continue;
+      // (What was read in the same turn came before the SUBACK went out.)
+      if (interval.granted >= publication.first_read || interval.dropped <= publication.acknowledged) continue;
       // Only sessions that are still there have been able to get all.
       const auto session = sessions_.find(interval.client);
       if (session == sessions_.end() || session->second.generation != interval.session || !session->second.link) continue;
@@ -760,7 +759,7 @@ void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first
         return m->qos != QoS::AtMostOnce && m->dropped.is_never() && session != sessions_.end() && session->second.generation == m->session &&
                session->second.link;
       });
-      const bool there = std::ranges::any_of(members, [&](const Interval* m) { return m->granted <= publication.first_read; });
+      const bool there = std::ranges::any_of(members, [&](const Interval* m) { return m->granted < publication.first_read; });
       if (!all_stayed || !there) continue;
       ++counts_.obligations;
       const bool got = std::ranges::any_of(deliveries_[key], [&](const Delivery& d) {

@@ -70,6 +70,7 @@ class Oracle final : public Observer {
     std::string client;
     base::Duration delay{0};
     LinkId link = 0;
+    bool armed = false;             // its CONNECT was accepted
     bool cancelled = false;         // the client said goodbye
     Instant ended = Instant::never();  // its connection
     base::Duration expiry{0};        // of the session, at that moment
@@ -159,15 +160,7 @@ class Oracle final : public Observer {
     std::uint32_t receive_maximum = 65535;
     std::uint32_t max_packet = 0;
     std::uint32_t alias_maximum = 0;
-    std::optional<std::size_t> will;  // into wills_, once connected
-    struct {
-      bool there = false;
-      std::string topic;
-      std::string payload;
-      base::Duration delay{0};
-      mqtt::QoS qos = mqtt::QoS::AtMostOnce;
-      bool retain = false;
-    } asked_will;
+    std::optional<std::size_t> will;  // into wills_
     Instant last_arrival;  // of a complete packet, at the socket
     Instant last_read;     // of a complete packet, by the core
     std::uint64_t part_bytes = 0;
@@ -191,7 +184,7 @@ class Oracle final : public Observer {
   void print(LinkId link, std::string_view direction, const mqtt::Packet& packet) const;
 
   void packet_read(LinkId link, Conn& c, const mqtt::Packet& packet);
-  void connect_read(Conn& c, const mqtt::Connect& packet);
+  void connect_read(LinkId link, Conn& c, const mqtt::Connect& packet);
   void publish_read(LinkId link, Conn& c, const mqtt::Publish& packet);
   void ack_read(Conn& c, const mqtt::Ack& packet);
   void subscribe_read(Conn& c, const mqtt::Subscribe& packet);

@@ -232,7 +232,12 @@ void Swarm::act_connected(SimClient& client) {
 void Swarm::trouble() {
   world_.after(base::Duration(random_.between(base::Duration(milliseconds(200)).count(), base::Duration(base::seconds(20)).count())), [this] {
     if (calm_) return;
-    if (temper_.stalls > 0) world_.stall(any_shard(), milliseconds(random_.chance(40) ? 3000 : random_.between(1, 4000)));
+    if (temper_.stalls > 0) {
+      const unsigned shard = any_shard();
+      const auto length = milliseconds(random_.chance(40) ? 3000 : random_.between(1, 4000));
+      world_.stall(shard, length);
+      if (verbose_) std::printf("%12.6f shard %u stalls for %lld ms\n", static_cast<double>(world_.now().ns()) / 1e9, shard, static_cast<long long>(length.count()));
+    }
     trouble();
   });
 }
@@ -251,6 +256,7 @@ void Swarm::settle() {
   calm_ = true;
   for (SimClient& client : clients_) {
     client.set_reading(true);
+    client.set_pinging(true);
     client.drop(StreamEnd::Closed);
   }
   if (!run_for(base::seconds(5))) return;

@@ -319,16 +319,7 @@ class Client:
         entries = [(f, qos) if isinstance(f, str) else f for f in filters]
         packet_id = self.new_id()
         self.send(subscribe(packet_id, entries, props, self.version))
-        # Retained messages may come before the SUBACK, which the standard allows.
-        early = []
-        while True:
-            packet = self.recv()
-            if packet.kind == SUBACK:
-                break
-            early.append(packet)
-        self.unread = early
-        assert packet.packet_id == packet_id
-        return packet.reasons
+        return self.answer(SUBACK, packet_id).reasons
 
     def publish(self, topic, payload=b"", qos=0, retain=False, props=None):
         """The whole exchange of its QoS. Gives the reason code of PUBACK or PUBREC."""
@@ -336,11 +327,10 @@ class Client:
         self.send(publish(topic, payload, qos, packet_id, retain, props=props, version=self.version))
         if qos == 0:
             return None
-        answer = self.expect(PUBACK if qos == 1 else PUBREC)
-        assert answer.packet_id == packet_id
+        answer = self.answer(PUBACK if qos == 1 else PUBREC, packet_id)
         if qos == 2 and answer.reason < 0x80:
             self.send(ack(PUBREL, packet_id))
-            assert self.expect(PUBCOMP).packet_id == packet_id
+            self.answer(PUBCOMP, packet_id)
         return answer.reason
 
     def acknowledge(self, packet):
@@ -349,13 +339,12 @@ class Client:
             self.send(ack(PUBACK, packet.packet_id))
         elif packet.qos == 2:
             self.send(ack(PUBREC, packet.packet_id))
-            release = self.expect(PUBREL)
-            assert release.packet_id == packet.packet_id
+            self.answer(PUBREL, packet.packet_id)
             self.send(ack(PUBCOMP, packet.packet_id))
 
     def ping(self, timeout=5):
         self.send(PING)
-        self.expect(PINGRESP, timeout)
+        self.answer(PINGRESP, None, timeout)
 
     def disconnect(self, reason=None, props=None):
         self.send(disconnect(reason, props))
@@ -374,8 +363,21 @@ class Client:
     # --- receiving
     def recv(self, timeout=5):
         """The next packet. Raises Closed, or TimeoutError."""
-        if self.unread:
-            return self.unread.pop(0)
+        return self.unread.pop(0) if self.unread else self._from_socket(timeout)
+
+    def answer(self, kind, packet_id, timeout=5):
+        """The packet of this kind and identifier. What comes before it stays to be read."""
+        limit = time.monotonic() + timeout
+        early = []
+        while True:
+            packet = self._from_socket(max(0.0, limit - time.monotonic()))
+            if (packet.kind, packet.packet_id) == (kind, packet_id):
+                self.unread += early
+                return packet
+            assert packet.kind != kind or kind == PUBREL, f"{NAMES[kind]} with the wrong identifier: {packet}"
+            early.append(packet)
+
+    def _from_socket(self, timeout):
         limit = time.monotonic() + timeout
         while True:
             packet = self._from_buffer()

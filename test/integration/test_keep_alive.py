@@ -43,10 +43,8 @@ def test_any_packet_is_a_sign_of_life(broker, name):
     for number in range(15):
         talking.send(packets[number % len(packets)])
         time.sleep(0.2)
-    talking.sock.settimeout(0)
     assert time.monotonic() - began >= 3
-    talking.ping_answered = [packet.kind for packet in drain(talking)]
-    assert talking.ping_answered.count(wire.PINGRESP) == 3
+    assert [packet.kind for packet in drain(talking)].count(wire.PINGRESP) == 3
     packets = listening.until_closed(1)
     assert packets[-1].kind == wire.DISCONNECT and packets[-1].reason == 0x8D
     assert len([packet for packet in packets if packet.kind == wire.PUBLISH]) >= 2
