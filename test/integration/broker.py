@@ -54,9 +54,10 @@ def die_with_parent():
 
 
 class Broker:
-    def __init__(self, directory, settings=None, listener=None, env=None, host="127.0.0.1", inside=(), dial=None):
+    def __init__(self, directory, settings=None, listener=None, env=None, host="127.0.0.1", inside=(), dial=None, also=()):
         """`settings`: dotted keys; `listener`: keys of the only listener; `inside`: a command that runs the broker;
-        `dial`: makes a connection to a port of the broker's own loopback, where that is not this machine's."""
+        `dial`: makes a connection to a port of the broker's own loopback, where that is not this machine's; `also`: more
+        addresses to listen on."""
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.host, self.port = host, free_port()
@@ -64,7 +65,9 @@ class Broker:
         self.log_file = self.directory / "broker.log"
         self.dial = dial or (lambda port: socket.create_connection(("127.0.0.1", port), timeout=10))
         self.settings = dict(settings or {})
-        self.listener = {"bind": f"{host}:{self.port}", **(listener or {})}
+        self.listener = {"bind": [f"{host}:{self.port}", *also], **(listener or {})}
+        self.clients = []
+        self.told_to_stop = False
         self.write_config()
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
@@ -115,10 +118,15 @@ class Broker:
             self.process.kill()
         self.process.wait(STOP_LIMIT_S)
 
+    def tell_to_stop(self):
+        # Once: a second signal means that there is no time for a decent end.
+        if not self.told_to_stop and self.running():
+            self.process.send_signal(signal.SIGTERM)
+        self.told_to_stop = True
+
     def terminate(self):
         """SIGTERM, and what it promises: the broker ends with code 0, soon."""
-        if self.running():
-            self.process.terminate()
+        self.tell_to_stop()
         try:
             code = self.process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -129,9 +137,15 @@ class Broker:
 
     # --- as a client
     def client(self, client_id=None, version=wire.V5, **how):
-        """A raw client; connected if it is given an id."""
+        """A raw client; connected if it is given an id. Lives until it is dropped or the test is over."""
         client = wire.Client(self.dial(self.port), version)
+        self.clients.append(client)
         return client if client_id is None else client.connect(client_id, **how)
+
+    def drop_clients(self):
+        for client in self.clients:
+            client.drop()
+        self.clients.clear()
 
     def state(self, client_id, timeout=5):
         """$SYS/clients/<id>/state as the broker has it now; None if it knows nobody of that name."""

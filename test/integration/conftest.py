@@ -72,6 +72,7 @@ def broker(shared_broker):
     """The broker that most tests share. A test that brings it down fails; the next one gets a new broker."""
     running = shared_broker.get()
     yield running
+    running.drop_clients()
     assert running.running(), f"the test ended the broker (code {running.process.returncode}):\n{running.log()[-3000:]}"
 
 
@@ -88,6 +89,7 @@ def start_broker(tmp_path):
     yield start
     problems = []
     for one in started:
+        one.drop_clients()
         if one.process.returncode is None:
             try:
                 one.terminate()

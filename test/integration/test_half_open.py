@@ -17,11 +17,9 @@ def far_broker(cable, start_broker):
     """A broker at the other end of the cable; what this test asks it comes from its own machine."""
 
     def start(settings=None, listener=None):
-        port_listener = dict(listener or {})
         broker = start_broker(
-            {"security.allow_anonymous_remote": True, **(settings or {})}, host="0.0.0.0", listener=port_listener,
-            inside=cable.inside_broker_side(),
-            dial=lambda port: cable.connect(cable.broker_side, ("127.0.0.1", port)))
+            {"security.allow_anonymous_remote": True, **(settings or {})}, host="0.0.0.0", listener=listener,
+            inside=cable.inside_broker_side(), dial=lambda port: cable.connect(cable.broker_side, ("127.0.0.1", port)))
         broker.cable = cable
         return broker
 
@@ -32,6 +30,7 @@ def far_client(broker, client_id, **how):
     """A client at the other end of the cable."""
     cable: Cable = broker.cable
     client = wire.Client(cable.connect(cable.client_side, (cable.broker_address, broker.port)))
+    broker.clients.append(client)
     return client.connect(client_id, **how)
 
 

@@ -18,7 +18,7 @@ def test_silence_ends_after_one_and_a_half_periods(broker, name, version):
     """Never early; at most a tick late; a 5.0 client hears why. [MQTT-3.1.2-22, MQTT3-3.1.2-24]"""
     watcher = broker.client(f"w-{name}")
     watcher.subscribe(f"{name}/will", qos=1)
-    client = wire.Client(broker.dial(broker.port), version)
+    client = broker.client(version=version)
     sent = time.monotonic()
     client.connect(name, keep_alive=2, will=wire.Will(f"{name}/will", qos=1))
     packets = client.until_closed(3 + TICK_S + LATE_S + 1)
@@ -88,7 +88,7 @@ def test_server_keep_alive_is_told_and_kept(start_broker):
 @pytest.mark.parametrize("policy", ["allow", "enforce", "reject"])
 def test_a_3_x_client_above_the_cap(start_broker, policy):
     broker = start_broker({"keep_alive.max_s": 1, "keep_alive.over_max_v3": policy})
-    client = wire.Client(broker.dial(broker.port), wire.V311)
+    client = broker.client(version=wire.V311)
     client.send_connect("dev", keep_alive=60)
     answer = client.expect(wire.CONNACK)
     if policy == "reject":
@@ -137,7 +137,7 @@ def test_a_large_publish_that_arrives_slowly_is_one(broker, name):
 def test_one_who_does_not_introduce_itself(start_broker):
     """limits.connect_timeout_s, also for half a CONNECT."""
     broker = start_broker({"limits.connect_timeout_s": 1})
-    silent, half = wire.Client(broker.dial(broker.port)), wire.Client(broker.dial(broker.port))
+    silent, half = broker.client(), broker.client()
     half.send(wire.connect("dev")[:-2])
     began = time.monotonic()
     assert silent.until_closed(3) == half.until_closed(3) == []

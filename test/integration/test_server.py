@@ -122,7 +122,7 @@ def test_too_few_files(tmp_path):
     try:
         clients = []
         for number in range(60):
-            client = wire.Client(broker.dial(broker.port))
+            client = broker.client()
             client.send_connect(f"c{number}")
             clients.append(client)
             try:
@@ -170,7 +170,7 @@ def test_sigterm_tells_everybody_and_ends_with_0(start_broker):
     dying = broker.client("dying", will=wire.Will("will", qos=1))
     old = broker.client("old", wire.V311)
     crowd = [broker.client(f"c{number}") for number in range(100)]
-    broker.process.send_signal(signal.SIGTERM)
+    broker.tell_to_stop()
     assert watcher.expect(wire.PUBLISH).payload == b"gone"
     for client in (watcher, dying, *crowd):
         packets = client.until_closed(5)
@@ -187,7 +187,7 @@ def test_sigterm_delivers_what_is_under_way(start_broker):
     writer = broker.client("writer")
     writer.send(b"".join(wire.publish("news", b"%04d" % number + b"x" * 5000) for number in range(100)))
     writer.ping()
-    broker.process.send_signal(signal.SIGTERM)
+    broker.tell_to_stop()
     packets = reader.until_closed(8)
     assert [int(packet.payload[:4]) for packet in packets[:-1]] == list(range(100))
     assert (packets[-1].kind, packets[-1].reason) == (wire.DISCONNECT, 0x8B)
@@ -278,15 +278,14 @@ def test_it_tells_systemd_that_it_is_ready(tmp_path):
         listener.settimeout(5)
         broker = broker_module.Broker(tmp_path / "broker", {"shards": 1}, env={"NOTIFY_SOCKET": str(path)})
         assert "READY=1" in listener.recv(4096).decode()
-        broker.process.terminate()
+        broker.tell_to_stop()
         assert "STOPPING=1" in listener.recv(4096).decode()
         broker.terminate()
 
 
 def test_a_unix_socket(tmp_path, start_broker):
     path = tmp_path / "mqtt.sock"
-    port = free_port()
-    broker = start_broker(listener={"bind": [f"unix:{path}", "127.0.0.1:%d" % port]})
+    start_broker(also=[f"unix:{path}"])
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
         sock.sendall(wire.connect("dev", wire.V311))

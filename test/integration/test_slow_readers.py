@@ -51,7 +51,7 @@ class Reader(threading.Thread):
 def test_a_stuck_reader_is_alone_with_it(start_broker):
     """Others get every message; the stuck one is closed by limits.write_stall_timeout_s; its session keeps what it has
     not got. [MQTT-4.5.0-1]"""
-    broker = start_broker({"limits.write_stall_timeout_s": 3, "limits.max_output_bytes": "256KiB"})
+    broker = start_broker({"limits.write_stall_timeout_s": 3, "limits.max_packet_size": "64KiB", "limits.max_output_bytes": "256KiB"})
     stuck = small_window_client(broker, "stuck", keep_alive=0, props={"session_expiry_interval": 60})
     stuck.subscribe("news", qos=1)
     reader_client = broker.client("reader")
@@ -79,7 +79,7 @@ def test_a_stuck_reader_is_alone_with_it(start_broker):
 def test_control_packets_are_not_dropped_for_a_stuck_reader(start_broker):
     """PINGRESP, PUBACK and SUBACK of a client whose queue is full wait for it, whatever becomes of messages.
     [MQTT-3.12.4-1, MQTT-3.3.4-1, MQTT-3.8.4-1]"""
-    broker = start_broker({"limits.write_stall_timeout_s": 60, "limits.max_output_bytes": "128KiB"})
+    broker = start_broker({"limits.write_stall_timeout_s": 60, "limits.max_packet_size": "64KiB", "limits.max_output_bytes": "128KiB"})
     stuck = small_window_client(broker, "stuck", keep_alive=0)
     stuck.subscribe("news")
     writer = broker.client("writer")
@@ -115,7 +115,7 @@ def test_control_packets_are_not_dropped_for_a_stuck_reader(start_broker):
 
 def test_a_stuck_reader_that_pings_lives(start_broker):
     """It is silent towards nobody: its keep alive holds, though it takes nothing. [MQTT-3.1.2-22]"""
-    broker = start_broker({"limits.write_stall_timeout_s": 60, "limits.max_output_bytes": "128KiB"})
+    broker = start_broker({"limits.write_stall_timeout_s": 60, "limits.max_packet_size": "64KiB", "limits.max_output_bytes": "128KiB"})
     stuck = small_window_client(broker, "stuck", keep_alive=1)
     stuck.subscribe("news")
     flood(broker.client("writer"), "news", 200, qos=0)
