@@ -672,6 +672,7 @@ void Oracle::check_will(const WillState& will) {
   bool may_be_published = true;
   bool must_be_published = true;
   const char* why = "";
+  Instant latest = due;
   if (will.cancelled) {
     may_be_published = must_be_published = false;
     why = "the client said goodbye";
@@ -679,8 +680,9 @@ void Oracle::check_will(const WillState& will) {
     // The client came back before it was due, or about then.
     const bool clearly_before = will.next_connack + kBlur < due || will.next_connack <= will.ended;
     if (!will.resumed) {
-      due = std::min(due, will.next_connack);
-      due = std::min(due, will.ended);  // a new session: the old one ended when CONNECT was read
+      // The old session ended when CONNECT was read, a little before the CONNACK.
+      latest = std::min(due, will.next_connack);
+      due = will.ended;
       why = "the session ended before the delay";
     } else if (clearly_before) {
       may_be_published = must_be_published = false;
@@ -696,11 +698,10 @@ void Oracle::check_will(const WillState& will) {
   }
   if (seen != 1 || !violation_.empty()) return;
   if (will.seen[0] + kSlack < due) fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(due)));
-  if (will.next_connack <= will.seen[0] && !will.resumed) return;  // published when the next session began: checked above
   Duration stalls(0);
-  for (unsigned shard = 0; shard < world_->shards(); ++shard) stalls += world_->stalled(shard, due, will.seen[0]);
-  if (will.seen[0] - stalls > due + kWillTravel) {
-    fail(will.link, fmt::format("will '{}' came at {:.6f}, late: it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(due)));
+  for (unsigned shard = 0; shard < world_->shards(); ++shard) stalls += world_->stalled(shard, latest, will.seen[0]);
+  if (will.seen[0] - stalls > latest + kWillTravel) {
+    fail(will.link, fmt::format("will '{}' came at {:.6f}, late: it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(latest)));
   }
 }
 

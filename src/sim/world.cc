@@ -201,9 +201,9 @@ base::Duration World::stalled(unsigned shard, base::Instant from, base::Instant 
 
 bool World::kick(std::string_view client_id) {
   const unsigned shard = broker::ShardCore::home_of(client_id, shards());
-  const bool found = shards_[shard].core->kick(client_id, now_);
+  shards_[shard].kicks.emplace_back(client_id);
   wake(shard);
-  return found;
+  return shards_[shard].core->client(client_id).connected;
 }
 
 void World::shut_down() {
@@ -281,6 +281,7 @@ void World::turn(unsigned shard) {
   }
   take_sockets(shard);
   take_mail(shard);
+  for (const std::string& client_id : std::exchange(state.kicks, {})) state.core->kick(client_id, now_);
   if (state.core->next_deadline() <= now_) state.core->advance(now_);
   apply(shard);
 }

@@ -95,6 +95,7 @@ class World {
   // --- the broker -----------------------------------------------------------------------------------------------------------
   // The shard takes no turn for this long.
   void stall(unsigned shard, base::Duration length);
+  // In the shard's next turn. False if the client is not connected now.
   bool kick(std::string_view client_id);
   // Every shard, until nobody is connected.
   void shut_down();
@@ -156,6 +157,7 @@ class World {
     std::unique_ptr<broker::ShardCore> core;
     std::deque<Post> mailbox;
     std::vector<LinkId> ready;
+    std::vector<std::string> kicks;  // for the next turn
     std::unordered_map<std::uint64_t, LinkId> connections;
     broker::Effects pending;  // being applied
     std::deque<std::pair<unsigned, std::vector<broker::Mail>>> posts;
