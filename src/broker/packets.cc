@@ -45,6 +45,7 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
   c->bytes_received += bytes.size();
   stats_.bytes_received += bytes.size();
   const base::Instant heard_before = c->keep_alive.last_heard();
+  const bool was_connected = c->state == Connection::State::Connected;
   if (c->unfinished.empty()) {
     process(id, bytes, now);
   } else {
@@ -62,7 +63,7 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     process(id, all, now);
   }
   c = connections_.find(id);
-  if (c == nullptr || c->state != Connection::State::Connected || c->keep_alive.last_heard() == heard_before) return;
+  if (c == nullptr || !was_connected || c->keep_alive.last_heard() == heard_before) return;
   if (PresenceRecord* record = presence_.find(c->presence); record != nullptr) {
     record->rhythm.beat(now - heard_before);
     if (c->at_risk) {
