@@ -41,6 +41,7 @@ def test_a_stopped_broker_kills_nobody(start_broker, swarm):
     assert pinging.dead() == []
     assert all(member.answers == member.pings for member in pinging.members)
     assert len(silent.dead()) == 5, "clients that were silent all the time must be found"
+    broker.terminate()
     assert broker.log().count("KEEP_ALIVE_TIMEOUT") == 5
 
 
@@ -97,4 +98,5 @@ def test_a_step_of_the_wall_clock_changes_nothing(start_broker, swarm):
     assert {first.payload, second.payload} == {b"silent", b"delayed"}
     assert 2.9 <= waited <= 4.5
     assert pinging.dead() == []
+    broker.terminate()
     assert broker.log().count("KEEP_ALIVE_TIMEOUT") == 1

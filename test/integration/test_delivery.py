@@ -125,5 +125,7 @@ def test_many_packets_in_one_piece_and_one_packet_in_many(broker, name):
         client = broker.client()
         for at in range(0, len(stream), size):
             client.send(stream[at:at + size])
-        assert [client.recv().kind for _ in range(4)] == [wire.CONNACK, wire.SUBACK, wire.PUBLISH, wire.PINGRESP]
+        kinds = [client.recv().kind for _ in range(4)]
+        assert kinds[0] == wire.CONNACK
+        assert sorted(kinds) == [wire.CONNACK, wire.PUBLISH, wire.SUBACK, wire.PINGRESP]
         client.disconnect()

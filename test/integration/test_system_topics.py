@@ -99,13 +99,16 @@ def test_the_state_of_a_connected_client(broker, name):
 
 
 def test_the_rhythm_of_a_heart(broker, name):
-    client = broker.client(name, keep_alive=60)
+    # Several, so that some live on the shard that accepted them and some do not.
+    clients = {f"{name}-{number}": broker.client(f"{name}-{number}") for number in range(6)}
     for _ in range(10):
         time.sleep(0.1)
-        client.ping()
-    heartbeat = broker.state(name)["heartbeat"]
-    assert 95 <= heartbeat["meanMs"] <= 200
-    assert 0 <= heartbeat["jitterMs"] <= 100
+        for client in clients.values():
+            client.ping()
+    for client_id in clients:
+        heartbeat = broker.state(client_id)["heartbeat"]
+        assert 95 <= heartbeat["meanMs"] <= 200
+        assert 0 <= heartbeat["jitterMs"] <= 100
 
 
 def test_the_state_of_one_who_went(broker, name):
