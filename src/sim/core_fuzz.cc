@@ -1,5 +1,6 @@
-// The whole core under mutation: the input is a program of steps for a few clients of a one- or two-shard broker: whole packets, packets
-// with changed bytes, raw bytes, time, closes. Nothing may crash, break an invariant, spin, or keep a connection that has ended.
+// The whole core under mutation: the input is a program of steps for a few clients of a one- or two-shard broker: whole
+// packets, packets with changed bytes, raw bytes, time, closes. Nothing may crash, break an invariant, spin, or keep a
+// connection that has ended.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -53,7 +54,8 @@ class FuzzClient final : public Peer {
     while (const auto frame = framer_.next()) {
       const auto packet = mqtt::decode(frame->header, frame->body(), version, mqtt::Sender::Server);
       if (!packet && !odd_version) {
-        std::fprintf(stderr, "the broker sent a malformed packet: %.*s\n", static_cast<int>(packet.error().field.size()), packet.error().field.data());
+        std::fprintf(stderr, "the broker sent a malformed packet: %.*s\n",
+                     static_cast<int>(packet.error().field.size()), packet.error().field.data());
         std::abort();
       }
     }
@@ -84,13 +86,16 @@ mqtt::Buffer make_packet(Input& in, const FuzzClient& client, std::uint32_t who)
       packet.client_id = names[who % 2 == 0 ? 0 : 1 + flags % 2];
       packet.clean_start = (flags & 1U) != 0;
       packet.keep_alive_s = flags % 5;
-      if ((flags & 2U) != 0) packet.will = mqtt::Will{"will/topic", base::as_bytes("gone"), static_cast<mqtt::QoS>(flags % 3), (flags & 4U) != 0, {}};
+      if ((flags & 2U) != 0)
+        packet.will =
+            mqtt::Will{"will/topic", base::as_bytes("gone"), static_cast<mqtt::QoS>(flags % 3), (flags & 4U) != 0, {}};
       if (client.version == Version::V5) {
         packet.properties.set_number(Property::SessionExpiryInterval, flags);
         if ((flags & 8U) != 0) packet.properties.set_number(Property::ReceiveMaximum, 1 + flags % 3);
         if ((flags & 16U) != 0) packet.properties.set_number(Property::TopicAliasMaximum, 2);
         if ((flags & 32U) != 0) packet.properties.set_number(Property::MaximumPacketSize, 20U + flags);
-        if (packet.will && (flags & 64U) != 0) packet.will->properties.set_number(Property::WillDelayInterval, flags % 7);
+        if (packet.will && (flags & 64U) != 0)
+          packet.will->properties.set_number(Property::WillDelayInterval, flags % 7);
       }
       mqtt::encode(out, client.version, packet);
       break;
@@ -103,15 +108,19 @@ mqtt::Buffer make_packet(Input& in, const FuzzClient& client, std::uint32_t who)
       packet.retain = (flags & 8U) != 0;
       packet.dup = (flags & 16U) != 0 && packet.packet_id != 0;
       packet.payload = in.bytes(flags);
-      if (client.version == Version::V5 && (flags & 32U) != 0) packet.properties.set_number(Property::TopicAlias, 1 + flags % 3);
-      if (client.version == Version::V5 && (flags & 64U) != 0) packet.properties.set_number(Property::MessageExpiryInterval, flags % 4);
+      if (client.version == Version::V5 && (flags & 32U) != 0)
+        packet.properties.set_number(Property::TopicAlias, 1 + flags % 3);
+      if (client.version == Version::V5 && (flags & 64U) != 0)
+        packet.properties.set_number(Property::MessageExpiryInterval, flags % 4);
       mqtt::encode(out, client.version, packet);
       break;
     }
     case 2: {
       mqtt::Subscribe packet;
       packet.packet_id = id;
-      packet.entries.push_back({topic, {static_cast<mqtt::QoS>(flags % 3), (flags & 4U) != 0, (flags & 8U) != 0, static_cast<mqtt::RetainHandling>(flags / 16 % 3)}});
+      packet.entries.push_back({topic,
+                                {static_cast<mqtt::QoS>(flags % 3), (flags & 4U) != 0, (flags & 8U) != 0,
+                                 static_cast<mqtt::RetainHandling>(flags / 16 % 3)}});
       mqtt::encode(out, client.version, packet);
       break;
     }
@@ -124,7 +133,8 @@ mqtt::Buffer make_packet(Input& in, const FuzzClient& client, std::uint32_t who)
     }
     case 4:
     case 5: {
-      constexpr std::array kTypes = {mqtt::PacketType::PubAck, mqtt::PacketType::PubRec, mqtt::PacketType::PubRel, mqtt::PacketType::PubComp};
+      constexpr std::array kTypes = {mqtt::PacketType::PubAck, mqtt::PacketType::PubRec, mqtt::PacketType::PubRel,
+                                     mqtt::PacketType::PubComp};
       mqtt::Ack packet;
       packet.type = kTypes[flags % 4];
       packet.packet_id = id;
@@ -189,7 +199,10 @@ class Fuzz {
       client.link = world_.connect(client, profile, what % world_.shards());
     }
     switch (what % 16) {
-      case 0: world_.send(*client.link, in_.bytes(in_.byte())); client.odd_version = true; break;
+      case 0:
+        world_.send(*client.link, in_.bytes(in_.byte()));
+        client.odd_version = true;
+        break;
       case 1: world_.run_for(base::milliseconds(in_.byte() * 40)); break;
       case 2:
         world_.end(*client.link, what >= 128 ? StreamEnd::Reset : StreamEnd::Closed);

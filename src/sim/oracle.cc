@@ -54,7 +54,8 @@ void Oracle::print(LinkId link, std::string_view direction, const mqtt::Packet& 
               mqtt::describe(packet).substr(0, 160).c_str());
 }
 
-// --- what the core read --------------------------------------------------------------------------------------------------------
+// --- what the core read
+// --------------------------------------------------------------------------------------------------------
 
 void Oracle::on_arrival(LinkId link, base::Bytes bytes, Instant now) {
   now_ = now;
@@ -187,7 +188,8 @@ void Oracle::ack_read(Conn& c, const mqtt::Ack& packet) {
   if (it == s.outflight.end()) return;
   auto acknowledged = [&] {
     for (Delivery& delivery : deliveries_[it->second.key]) {
-      if (delivery.client == c.client && delivery.session == s.generation) delivery.acknowledged = std::min(delivery.acknowledged, now_);
+      if (delivery.client == c.client && delivery.session == s.generation)
+        delivery.acknowledged = std::min(delivery.acknowledged, now_);
     }
   };
   const bool failure = mqtt::is_failure(packet.reason);
@@ -231,14 +233,16 @@ void Oracle::unsubscribe_read(Conn& c, const mqtt::Unsubscribe& packet) {
     if (!parsed) continue;
     for (const std::size_t i : intervals_of_[c.client]) {
       Interval& interval = intervals_[i];
-      if (interval.session != c.generation || interval.filter != parsed->filter || interval.group != parsed->group) continue;
+      if (interval.session != c.generation || interval.filter != parsed->filter || interval.group != parsed->group)
+        continue;
       interval.dropped = std::min(interval.dropped, now_);
       pending.push_back(i);
     }
   }
 }
 
-// --- what the core wrote -------------------------------------------------------------------------------------------------------
+// --- what the core wrote
+// -------------------------------------------------------------------------------------------------------
 
 void Oracle::on_write(LinkId link, base::Bytes bytes, Instant now) {
   now_ = now;
@@ -248,8 +252,8 @@ void Oracle::on_write(LinkId link, base::Bytes bytes, Instant now) {
     const mqtt::Version version = c.version.value_or(mqtt::Version::V5);
     const auto packet = mqtt::decode(frame->header, frame->body(), version, mqtt::Sender::Server);
     if (!packet) {
-      fail(link, fmt::format("the broker sent a malformed {}: {} {}", mqtt::packet_name(frame->header.type), packet.error().field,
-                             packet.error().detail));
+      fail(link, fmt::format("the broker sent a malformed {}: {} {}", mqtt::packet_name(frame->header.type),
+                             packet.error().field, packet.error().detail));
       return;
     }
     print(link, "<", *packet);
@@ -286,13 +290,16 @@ void Oracle::packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, st
         interval.dropped = interval.gone = interval.asked;
         continue;
       }
-      if (static_cast<std::uint8_t>(reason) > static_cast<std::uint8_t>(interval.qos)) fail(link, "more QoS granted than asked for");
+      if (static_cast<std::uint8_t>(reason) > static_cast<std::uint8_t>(interval.qos))
+        fail(link, "more QoS granted than asked for");
       interval.qos = static_cast<QoS>(reason);
       interval.granted = now_;
       // It takes the place of an earlier one with the same filter.
       for (const std::size_t other : intervals_of_[c.client]) {
         Interval& old = intervals_[other];
-        if (other >= it->second.intervals[i] || old.session != interval.session || old.filter != interval.filter || old.group != interval.group) continue;
+        if (other >= it->second.intervals[i] || old.session != interval.session || old.filter != interval.filter ||
+            old.group != interval.group)
+          continue;
         old.dropped = std::min(old.dropped, interval.asked);
         old.gone = std::min(old.gone, now_);
       }
@@ -340,10 +347,12 @@ void Oracle::session_check(LinkId link, Conn& c, Session& s, bool present) {
     return;
   }
   const Instant expires = s.ended + s.expiry;
-  if (present && now_ > expires + kBlur && world_->stalled(world_->shard_of(link), expires, now_).count() == 0 && s.expiry.count() == 0) {
+  if (present && now_ > expires + kBlur && world_->stalled(world_->shard_of(link), expires, now_).count() == 0 &&
+      s.expiry.count() == 0) {
     fail(link, "a session lived on although its expiry was 0");
   }
-  if (present && now_ - world_->stalled(world_->shard_of(link), expires, now_) > expires + kBlur) fail(link, "a session outlived its expiry");
+  if (present && now_ - world_->stalled(world_->shard_of(link), expires, now_) > expires + kBlur)
+    fail(link, "a session outlived its expiry");
   if (!present && now_ + kBlur < expires && s.expiry > kBlur) fail(link, "a session ended before its expiry");
 }
 
@@ -358,7 +367,8 @@ void Oracle::end_intervals(const std::string& client, std::uint64_t generation, 
 
 void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) {
   if (mqtt::is_failure(packet.reason)) return;
-  if (packet.properties.has(Property::AssignedClientIdentifier)) c.client = packet.properties.text_or(Property::AssignedClientIdentifier);
+  if (packet.properties.has(Property::AssignedClientIdentifier))
+    c.client = packet.properties.text_or(Property::AssignedClientIdentifier);
   c.connected = true;
   // The keep alive begins here, where the connection may have waited for its home shard.
   c.last_read = now_;
@@ -469,13 +479,20 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
     fail(link, fmt::format("delivery of '{}', which nobody published", key));
     return;
   }
-  if (found->second.topic != topic) fail(link, fmt::format("'{}' was published to {} and delivered as {}", key, found->second.topic, topic));
+  if (found->second.topic != topic)
+    fail(link, fmt::format("'{}' was published to {} and delivered as {}", key, found->second.topic, topic));
   Session& s = sessions_[c.client];
   bool again = false;
   if (packet.qos != QoS::AtMostOnce) {
     c.outstanding.insert(packet.packet_id);
-    if (c.outstanding.size() > c.receive_maximum) fail(link, "more in flight than the client's Receive Maximum  [MQTT-3.3.4-9]");
-    const auto it = s.outflight.find(packet.packet_id);
+    if (c.outstanding.size() > c.receive_maximum)
+      fail(link, "more in flight than the client's Receive Maximum  [MQTT-3.3.4-9]");
+    auto it = s.outflight.find(packet.packet_id);
+    // What a member of a group had not acknowledged when it left may have gone to another, and its identifier is free.
+    if (it != s.outflight.end() && !packet.dup && it->second.link != link && given_away(it->second)) {
+      s.outflight.erase(it);
+      it = s.outflight.end();
+    }
     if (it == s.outflight.end()) {
       s.outflight[packet.packet_id] = {key, packet.qos, false, link, next_order_++};
     } else {
@@ -496,6 +513,10 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
     return;
   }
   first_delivery(link, c, s, packet, key);
+}
+
+bool Oracle::given_away(const Outflight& out) const {
+  return out.qos == QoS::AtLeastOnce && publications_.at(out.key).topic.starts_with("s/");
 }
 
 void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publish& packet, const std::string& key) {
@@ -520,7 +541,8 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
     return;
   }
   // (Of a retained message the broker need not know any more who published it.)
-  if (!foreign && !packet.retain) fail(link, fmt::format("'{}' came back to its publisher although No Local was set  [MQTT-3.8.3-3]", key));
+  if (!foreign && !packet.retain)
+    fail(link, fmt::format("'{}' came back to its publisher although No Local was set  [MQTT-3.8.3-3]", key));
   if (packet.qos > most) fail(link, "a QoS above the subscription's");
 
   if (publication.will && c.client == kWatcher) wills_[will_by_key_[key]].seen.push_back(now_);
@@ -536,15 +558,17 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
       if (delivery.client == c.client && delivery.session == c.generation) ++times;
     }
     if (times > publication.reads.size()) {
-      fail(link, fmt::format("'{}' was delivered {} times and published {} times (QoS {} as {})", key, times, publication.reads.size(),
-                             static_cast<int>(publication.qos), static_cast<int>(packet.qos)));
+      fail(link,
+           fmt::format("'{}' was delivered {} times and published {} times (QoS {} as {})", key, times,
+                       publication.reads.size(), static_cast<int>(publication.qos), static_cast<int>(packet.qos)));
     }
     if (publication.reads.size() == 1) {
-      const std::string stream = fmt::format("{} {} {} {}", publication.publisher, publication.topic, static_cast<int>(publication.qos),
-                                             static_cast<int>(packet.qos));
+      const std::string stream = fmt::format("{} {} {} {}", publication.publisher, publication.topic,
+                                             static_cast<int>(publication.qos), static_cast<int>(packet.qos));
       std::uint64_t& last = s.last_order[stream];
       if (!publication.will) {
-        if (publication.reads[0] < last) fail(link, fmt::format("'{}' came after a later message of its publisher and topic  [MQTT-4.6.0-5]", key));
+        if (publication.reads[0] < last)
+          fail(link, fmt::format("'{}' came after a later message of its publisher and topic  [MQTT-4.6.0-5]", key));
         last = std::max(last, publication.reads[0]);
       }
     }
@@ -552,14 +576,16 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
   deliveries_[key].push_back({c.client, c.generation, now_, packet.qos, Instant::never()});
 }
 
-// One member of a group gets it; another only if the first has left without acknowledging, and never what was begun at QoS 2
-// [MQTT-4.8.2-4, -5].
-void Oracle::shared_delivery(LinkId link, const Publication& publication, const std::string& key, const Conn& c, const mqtt::Publish& packet) {
+// One member of a group gets it; another only if the first has left without acknowledging, and never what was begun at
+// QoS 2 [MQTT-4.8.2-4, -5].
+void Oracle::shared_delivery(LinkId link, const Publication& publication, const std::string& key, const Conn& c,
+                             const mqtt::Publish& packet) {
   auto groups_of = [&](const std::string& client, std::uint64_t session) {
     std::set<std::string> groups;
     for (const std::size_t i : intervals_of_[client]) {
       const Interval& interval = intervals_[i];
-      if (interval.session == session && mqtt::matches(interval.filter, publication.topic)) groups.insert(interval.group + " " + interval.filter);
+      if (interval.session == session && mqtt::matches(interval.filter, publication.topic))
+        groups.insert(interval.group + " " + interval.filter);
     }
     return groups;
   };
@@ -575,18 +601,22 @@ void Oracle::shared_delivery(LinkId link, const Publication& publication, const 
   }
 }
 
-// --- ends --------------------------------------------------------------------------------------------------------------------------
+// --- ends
+// --------------------------------------------------------------------------------------------------------------------------
 
 void Oracle::on_close(LinkId link, broker::DisconnectReason reason, Instant now) {
   now_ = now;
   Conn& c = conn(link);
-  if (verbose_) std::printf("%12.6f link %-3u %-8s X closed by the broker: %s\n", in_seconds(now), link, c.client.c_str(), std::string(broker::name(reason)).c_str());
+  if (verbose_)
+    std::printf("%12.6f link %-3u %-8s X closed by the broker: %s\n", in_seconds(now), link, c.client.c_str(),
+                std::string(broker::name(reason)).c_str());
   if (reason == broker::DisconnectReason::KeepAliveTimeout) {
     ++counts_.timeouts;
     const Duration silent = now - c.last_arrival;
     if (c.keep_alive_s == 0) fail(link, "closed for keep alive, which is off");
     if (silent < one_and_a_half(c.keep_alive_s)) {
-      fail(link, fmt::format("closed for keep alive {:.6f} s after its last packet reached the socket; K is {}", in_seconds(silent), c.keep_alive_s));
+      fail(link, fmt::format("closed for keep alive {:.6f} s after its last packet reached the socket; K is {}",
+                             in_seconds(silent), c.keep_alive_s));
     }
     keep_alive_check(link, c);
   }
@@ -634,12 +664,14 @@ void Oracle::keep_alive_check(LinkId link, const Conn& c) {
     const Instant generous = c.last_read + one_and_a_half(c.keep_alive_s) * 3 + policy.tick * 2;
     if (now_ <= generous + world_->stalled(shard, c.last_read, now_)) return;
     const double rate = static_cast<double>(c.part_bytes) / in_seconds(now_ - c.last_read);
-    if (rate < world_->options().limits.min_receive_rate / 4.0) fail(link, "alive long after 1.5 x K, on a packet that drips");
+    if (rate < world_->options().limits.min_receive_rate / 4.0)
+      fail(link, "alive long after 1.5 x K, on a packet that drips");
     return;
   }
   const Instant latest = deadline + policy.tick + kSlack;
   if (now_ - world_->stalled(shard, deadline, now_) > latest) {
-    fail(link, fmt::format("alive {:.6f} s after 1.5 x K; K is {}, the tick {:.3f} s", in_seconds(now_ - deadline), c.keep_alive_s, in_seconds(policy.tick)));
+    fail(link, fmt::format("alive {:.6f} s after 1.5 x K; K is {}, the tick {:.3f} s", in_seconds(now_ - deadline),
+                           c.keep_alive_s, in_seconds(policy.tick)));
   }
 }
 
@@ -653,7 +685,8 @@ void Oracle::on_turn(unsigned shard, Instant now) {
   }
 }
 
-// --- at the end ----------------------------------------------------------------------------------------------------------------------
+// --- at the end
+// ----------------------------------------------------------------------------------------------------------------------
 
 void Oracle::check_will(const WillState& will) {
   const std::size_t seen = will.seen.size();
@@ -668,7 +701,8 @@ void Oracle::check_will(const WillState& will) {
   }
   const Duration wait = will.for_ever ? will.delay : std::min(will.delay, will.expiry);
   Instant due = will.ended + wait;
-  const Duration stall_at_due = world_->stalled(will.shard, due, will.next_connack.is_never() ? now_ : will.next_connack);
+  const Duration stall_at_due =
+      world_->stalled(will.shard, due, will.next_connack.is_never() ? now_ : will.next_connack);
   bool may_be_published = true;
   bool must_be_published = true;
   const char* why = "";
@@ -694,14 +728,18 @@ void Oracle::check_will(const WillState& will) {
   const bool dropped = world_->stats().publish_dropped > 0;
   if (seen > 0 && !may_be_published) fail(will.link, fmt::format("will '{}' was published, and {}", will.key, why));
   if (seen == 0 && must_be_published && !dropped) {
-    fail(will.link, fmt::format("will '{}' was not published: its connection ended at {:.6f}, it was due at {:.6f} {}", will.key, in_seconds(will.ended), in_seconds(due), why));
+    fail(will.link, fmt::format("will '{}' was not published: its connection ended at {:.6f}, it was due at {:.6f} {}",
+                                will.key, in_seconds(will.ended), in_seconds(due), why));
   }
   if (seen != 1 || !violation_.empty()) return;
-  if (will.seen[0] + kSlack < due) fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(due)));
+  if (will.seen[0] + kSlack < due)
+    fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key,
+                                in_seconds(will.seen[0]), in_seconds(due)));
   Duration stalls(0);
   for (unsigned shard = 0; shard < world_->shards(); ++shard) stalls += world_->stalled(shard, latest, will.seen[0]);
   if (will.seen[0] - stalls > latest + kWillTravel) {
-    fail(will.link, fmt::format("will '{}' came at {:.6f}, late: it was due at {:.6f}", will.key, in_seconds(will.seen[0]), in_seconds(latest)));
+    fail(will.link, fmt::format("will '{}' came at {:.6f}, late: it was due at {:.6f}", will.key,
+                                in_seconds(will.seen[0]), in_seconds(latest)));
   }
 }
 
@@ -717,8 +755,11 @@ void Oracle::check_obligations() {
   std::uint64_t missing = 0;
   std::string first;
   for (const auto& [key, publication] : publications_) {
-    if (publication.will || publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() || publication.expires) continue;
+    if (publication.will || publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() ||
+        publication.expires)
+      continue;
     if (!publication.topic.starts_with("t/")) continue;
+    std::set<std::string> owed;  // once a client, however many of its subscriptions match
     for (const Interval& interval : intervals_) {
       if (!interval.group.empty() || interval.qos == QoS::AtMostOnce || interval.session == 0) continue;
       if (interval.no_local && interval.client == publication.publisher) continue;
@@ -726,22 +767,27 @@ void Oracle::check_obligations() {
       if (interval.granted >= publication.first_read || interval.dropped <= publication.acknowledged) continue;
       // Only sessions that are still there have been able to get all.
       const auto session = sessions_.find(interval.client);
-      if (session == sessions_.end() || session->second.generation != interval.session || !session->second.link) continue;
-      if (!mqtt::matches(interval.filter, publication.topic)) continue;
+      if (session == sessions_.end() || session->second.generation != interval.session || !session->second.link)
+        continue;
+      if (!mqtt::matches(interval.filter, publication.topic) || !owed.insert(interval.client).second) continue;
       ++counts_.obligations;
       const auto& got = deliveries_[key];
-      if (std::ranges::any_of(got, [&](const Delivery& d) { return d.client == interval.client && d.session == interval.session; })) continue;
+      if (std::ranges::any_of(
+              got, [&](const Delivery& d) { return d.client == interval.client && d.session == interval.session; }))
+        continue;
       ++missing;
       if (first.empty()) {
-        first = fmt::format("'{}' (QoS {}, acknowledged at {:.6f}) never reached {} (subscribed to {} at {:.6f})", key, static_cast<int>(publication.qos),
-                            in_seconds(publication.acknowledged), interval.client, interval.filter, in_seconds(interval.granted));
+        first = fmt::format("'{}' (QoS {}, acknowledged at {:.6f}) never reached {} (subscribed to {} at {:.6f})", key,
+                            static_cast<int>(publication.qos), in_seconds(publication.acknowledged), interval.client,
+                            interval.filter, in_seconds(interval.granted));
       }
     }
   }
   check_shared_obligations(missing, first);
   const broker::Stats stats = world_->stats();
   if (missing > stats.publish_dropped + stats.publish_expired) {
-    fail(0, fmt::format("{} owed deliveries are missing ({} counted as dropped): {}", missing, stats.publish_dropped, first));
+    fail(0, fmt::format("{} owed deliveries are missing ({} counted as dropped): {}", missing, stats.publish_dropped,
+                        first));
   }
 }
 
@@ -749,18 +795,22 @@ void Oracle::check_obligations() {
 void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first) {
   std::map<std::string, std::vector<const Interval*>> groups;
   for (const Interval& interval : intervals_) {
-    if (!interval.group.empty() && interval.session != 0) groups[interval.group + " " + interval.filter].push_back(&interval);
+    if (!interval.group.empty() && interval.session != 0)
+      groups[interval.group + " " + interval.filter].push_back(&interval);
   }
   for (const auto& [name, members] : groups) {
     for (const auto& [key, publication] : publications_) {
-      if (publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() || publication.expires || publication.will) continue;
+      if (publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() || publication.expires ||
+          publication.will)
+        continue;
       if (!mqtt::matches(members[0]->filter, publication.topic)) continue;
       const bool all_stayed = std::ranges::all_of(members, [&](const Interval* m) {
         const auto session = sessions_.find(m->client);
-        return m->qos != QoS::AtMostOnce && m->dropped.is_never() && session != sessions_.end() && session->second.generation == m->session &&
-               session->second.link;
+        return m->qos != QoS::AtMostOnce && m->dropped.is_never() && session != sessions_.end() &&
+               session->second.generation == m->session && session->second.link;
       });
-      const bool there = std::ranges::any_of(members, [&](const Interval* m) { return m->granted < publication.first_read; });
+      const bool there =
+          std::ranges::any_of(members, [&](const Interval* m) { return m->granted < publication.first_read; });
       if (!all_stayed || !there) continue;
       ++counts_.obligations;
       const bool got = std::ranges::any_of(deliveries_[key], [&](const Delivery& d) {
@@ -786,7 +836,10 @@ void Oracle::settled(Instant now) {
     if (!c.publishes1.empty()) fail(link, "a PUBLISH at QoS 1 was never acknowledged");
     if (!c.publishes2.empty()) fail(link, "a PUBLISH at QoS 2 was never acknowledged");
     if (!c.pubrels.empty()) fail(link, "a PUBREL was never answered");
-    if (!s.outflight.empty()) fail(link, fmt::format("'{}' was sent once, and its unfinished delivery never taken up again", s.outflight.begin()->second.key));
+    for (const auto& [id, out] : s.outflight) {
+      if (!given_away(out))
+        fail(link, fmt::format("'{}' was sent once, and its unfinished delivery never taken up again", out.key));
+    }
   }
   check_obligations();
   check_wills();

@@ -1,10 +1,12 @@
 // What MQTT and MISSION promised, held against what the core did at its sockets.
 //
-// It watches every packet that the core read and wrote, with the virtual time, and keeps its own plain model of connections, sessions,
-// subscriptions, messages and wills. A violation is recorded with its time; the first one ends the run.
+// It watches every packet that the core read and wrote, with the virtual time, and keeps its own plain model of
+// connections, sessions, subscriptions, messages and wills. A violation is recorded with its time; the first one ends
+// the run.
 //
-// It trusts names: every application message has a payload whose first word is unique (the rest is padding), and is published to a topic
-// that begins with `t/` (ordinary subscriptions), `s/` (shared subscriptions only) or `w/` (wills, read by the watcher `watcher`).
+// It trusts names: every application message has a payload whose first word is unique (the rest is padding), and is
+// published to a topic that begins with `t/` (ordinary subscriptions), `s/` (shared subscriptions only) or `w/` (wills,
+// read by the watcher `watcher`).
 #pragma once
 
 #include <array>
@@ -70,16 +72,16 @@ class Oracle final : public Observer {
     std::string client;
     base::Duration delay{0};
     LinkId link = 0;
-    bool armed = false;             // its CONNECT was accepted
-    bool cancelled = false;         // the client said goodbye
+    bool armed = false;                // its CONNECT was accepted
+    bool cancelled = false;            // the client said goodbye
     Instant ended = Instant::never();  // its connection
-    base::Duration expiry{0};        // of the session, at that moment
-    bool for_ever = false;           // the session has no expiry
+    base::Duration expiry{0};          // of the session, at that moment
+    bool for_ever = false;             // the session has no expiry
     unsigned shard = 0;
     // The next CONNACK of this client id after that.
     Instant next_connack = Instant::never();
     bool resumed = false;
-    std::vector<Instant> seen;       // written to the watcher
+    std::vector<Instant> seen;  // written to the watcher
   };
 
   struct Publication {
@@ -101,10 +103,10 @@ class Oracle final : public Observer {
     std::string client;
     mqtt::QoS qos = mqtt::QoS::AtMostOnce;
     bool no_local = false;
-    Instant asked;                         // SUBSCRIBE read
-    Instant granted = Instant::never();    // SUBACK written
-    Instant dropped = Instant::never();    // UNSUBSCRIBE read, or the session's end
-    Instant gone = Instant::never();       // UNSUBACK written, or the session's end
+    Instant asked;                       // SUBSCRIBE read
+    Instant granted = Instant::never();  // SUBACK written
+    Instant dropped = Instant::never();  // UNSUBSCRIBE read, or the session's end
+    Instant gone = Instant::never();     // UNSUBACK written, or the session's end
   };
 
   struct Outflight {
@@ -161,8 +163,8 @@ class Oracle final : public Observer {
     std::uint32_t max_packet = 0;
     std::uint32_t alias_maximum = 0;
     std::optional<std::size_t> will;  // into wills_
-    Instant last_arrival;  // of a complete packet, at the socket
-    Instant last_read;     // of a complete packet, by the core
+    Instant last_arrival;             // of a complete packet, at the socket
+    Instant last_read;                // of a complete packet, by the core
     std::uint64_t part_bytes = 0;
     bool goodbye = false;  // DISCONNECT of the kind that cancels the will was read last
     std::uint64_t generation = 0;
@@ -193,6 +195,7 @@ class Oracle final : public Observer {
   void packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, std::size_t size);
   void connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet);
   void publish_written(LinkId link, Conn& c, const mqtt::Publish& packet);
+  bool given_away(const Outflight& out) const;
   void first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publish& packet, const std::string& key);
   void shared_delivery(LinkId link, const Publication& publication, const std::string& key, const Conn& c,
                        const mqtt::Publish& packet);

@@ -17,8 +17,9 @@ using mqtt::Property;
 
 bool key_like(std::string_view text) {
   if (text.starts_with("user.") || text.starts_with("will.user.")) return true;
-  return !text.empty() &&
-         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.'; });
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+  });
 }
 
 // `0x68656c` is bytes, `1000*x` is a thousand times x, all else is itself.
@@ -30,7 +31,8 @@ Parsed<std::string> value_of(std::string_view text) {
     for (std::size_t i = 0; i < text.size(); i += 2) {
       unsigned byte = 0;
       const auto [end, error] = std::from_chars(text.data() + i, text.data() + i + 2, byte, 16);
-      if (error != std::errc() || end != text.data() + i + 2) return base::Err(fmt::format("not hexadecimal: 0x{}", text));
+      if (error != std::errc() || end != text.data() + i + 2)
+        return base::Err(fmt::format("not hexadecimal: 0x{}", text));
       out += static_cast<char>(byte);
     }
     return out;
@@ -49,7 +51,8 @@ Parsed<std::string> value_of(std::string_view text) {
 
 std::string property_key(Property p) {
   std::string key;
-  for (const char c : mqtt::property_name(p)) key += c == ' ' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  for (const char c : mqtt::property_name(p))
+    key += c == ' ' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   return key;
 }
 
@@ -91,7 +94,8 @@ class Builder {
     return value == nullptr ? Parsed<std::uint64_t>(otherwise) : parse_number(*value);
   }
   // True if the field is a property and was added.
-  Parsed<bool> property(mqtt::Properties& properties, std::string_view key, std::string_view value, mqtt::PacketType type);
+  Parsed<bool> property(mqtt::Properties& properties, std::string_view key, std::string_view value,
+                        mqtt::PacketType type);
   Parsed<void> properties(mqtt::Properties& to, mqtt::PacketType type, std::initializer_list<std::string_view> known,
                           bool positional);
 
@@ -183,8 +187,9 @@ Parsed<mqtt::Packet> Builder::connect() {
   }
   for (const Field& field : command_.fields) {
     if (field.key.empty()) return base::Err(fmt::format("CONNECT: what is '{}'?", field.value));
-    constexpr std::array<std::string_view, 11> kKnown = {"id",   "v",       "clean",      "keepalive",   "username", "password",
-                                                         "will", "willqos", "willretain", "willpayload", "delay"};
+    constexpr std::array<std::string_view, 11> kKnown = {"id",         "v",           "clean", "keepalive",
+                                                         "username",   "password",    "will",  "willqos",
+                                                         "willretain", "willpayload", "delay"};
     if (std::ranges::find(kKnown, field.key) != kKnown.end()) continue;
     const bool of_will = field.key.starts_with("will.");
     mqtt::Properties& to = of_will ? will.properties : packet.properties;
@@ -206,7 +211,9 @@ Parsed<mqtt::Packet> Builder::publish() {
   const std::string* payload = command_.find("payload");
   std::size_t next = 0;
   TRY(packet.topic, keep(topic != nullptr ? std::string_view(*topic) : next < words.size() ? words[next++] : ""));
-  TRY(const std::string_view text, keep(payload != nullptr ? std::string_view(*payload) : next < words.size() ? words[next++] : ""));
+  TRY(const std::string_view text, keep(payload != nullptr    ? std::string_view(*payload)
+                                        : next < words.size() ? words[next++]
+                                                              : ""));
   packet.payload = base::as_bytes(text);
   if (next < words.size()) return base::Err(fmt::format("PUBLISH: what is '{}'?", words[next]));
   TRY(const std::uint64_t qos, number("qos", 0));
@@ -217,7 +224,8 @@ Parsed<mqtt::Packet> Builder::publish() {
   packet.dup = dup != 0;
   TRY(const std::uint64_t id, number("id", qos == 0 ? 0 : defaults_.packet_id));
   packet.packet_id = static_cast<mqtt::PacketId>(id);
-  TRY_VOID(properties(packet.properties, mqtt::PacketType::Publish, {"topic", "payload", "qos", "retain", "dup", "id"}, true));
+  TRY_VOID(properties(packet.properties, mqtt::PacketType::Publish, {"topic", "payload", "qos", "retain", "dup", "id"},
+                      true));
   return packet;
 }
 
@@ -389,13 +397,15 @@ Parsed<std::uint64_t> parse_number(std::string_view text) {
   const bool hex = text.starts_with("0x");
   const char* begin = text.data() + (hex ? 2 : 0);
   const auto [end, error] = std::from_chars(begin, text.data() + text.size(), value, hex ? 16 : 10);
-  if (error != std::errc() || end != text.data() + text.size()) return base::Err(fmt::format("'{}' is no number", text));
+  if (error != std::errc() || end != text.data() + text.size())
+    return base::Err(fmt::format("'{}' is no number", text));
   return value;
 }
 
 bool names_packet(std::string_view name) {
-  constexpr std::array<std::string_view, 11> kNames = {"CONNECT",   "PUBLISH",     "PUBACK",  "PUBREC",     "PUBREL", "PUBCOMP",
-                                                       "SUBSCRIBE", "UNSUBSCRIBE", "PINGREQ", "DISCONNECT", "AUTH"};
+  constexpr std::array<std::string_view, 11> kNames = {"CONNECT", "PUBLISH",    "PUBACK",    "PUBREC",
+                                                       "PUBREL",  "PUBCOMP",    "SUBSCRIBE", "UNSUBSCRIBE",
+                                                       "PINGREQ", "DISCONNECT", "AUTH"};
   return std::ranges::find(kNames, name) != kNames.end();
 }
 

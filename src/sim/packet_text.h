@@ -1,5 +1,5 @@
-// The client's half of the transcript language: one command as text becomes the bytes of one packet. test/transcripts/README.md
-// describes the words.
+// The client's half of the transcript language: one command as text becomes the bytes of one packet.
+// test/transcripts/README.md describes the words.
 #pragma once
 
 #include <cstdint>

@@ -55,14 +55,17 @@ void SimClient::connect(const ConnectWish& wish, const LinkProfile& profile, uns
     will.payload = base::as_bytes(will_payload);
     will.qos = wish.will_qos;
     will.retain = wish.will_retain;
-    if (wish.version == mqtt::Version::V5 && wish.will_delay_s > 0) will.properties.set_number(Property::WillDelayInterval, wish.will_delay_s);
+    if (wish.version == mqtt::Version::V5 && wish.will_delay_s > 0)
+      will.properties.set_number(Property::WillDelayInterval, wish.will_delay_s);
     packet.will = will;
   }
   if (wish.version == mqtt::Version::V5) {
     if (wish.expiry_s > 0) packet.properties.set_number(Property::SessionExpiryInterval, wish.expiry_s);
     if (wish.receive_maximum > 0) packet.properties.set_number(Property::ReceiveMaximum, wish.receive_maximum);
-    if (wish.maximum_packet_size > 0) packet.properties.set_number(Property::MaximumPacketSize, wish.maximum_packet_size);
-    if (wish.topic_alias_maximum > 0) packet.properties.set_number(Property::TopicAliasMaximum, wish.topic_alias_maximum);
+    if (wish.maximum_packet_size > 0)
+      packet.properties.set_number(Property::MaximumPacketSize, wish.maximum_packet_size);
+    if (wish.topic_alias_maximum > 0)
+      packet.properties.set_number(Property::TopicAliasMaximum, wish.topic_alias_maximum);
   }
   if (wish.clean_start) outgoing_.clear();
   send(packet);
@@ -76,7 +79,8 @@ void SimClient::send_publish(mqtt::PacketId id, const Outgoing& message, bool du
   packet.topic = message.topic;
   packet.packet_id = id;
   packet.payload = base::as_bytes(message.payload);
-  if (wish_.version == mqtt::Version::V5 && message.expiry_s > 0) packet.properties.set_number(Property::MessageExpiryInterval, message.expiry_s);
+  if (wish_.version == mqtt::Version::V5 && message.expiry_s > 0)
+    packet.properties.set_number(Property::MessageExpiryInterval, message.expiry_s);
   send(packet);
 }
 
@@ -141,7 +145,8 @@ void SimClient::disconnect(mqtt::ReasonCode reason, std::optional<std::uint32_t>
   if (wish_.version == mqtt::Version::V5) {
     packet.reason = reason;
     // A session that ends with its connection cannot be prolonged.
-    if (expiry_s && (wish_.expiry_s > 0 || *expiry_s == 0)) packet.properties.set_number(Property::SessionExpiryInterval, *expiry_s);
+    if (expiry_s && (wish_.expiry_s > 0 || *expiry_s == 0))
+      packet.properties.set_number(Property::SessionExpiryInterval, *expiry_s);
   }
   send(packet);
   world_.end(*link_, StreamEnd::Closed);
@@ -233,7 +238,8 @@ void SimClient::connack(const mqtt::ConnAck& packet) {
   resend();
 }
 
-// What the last connection left unfinished, in the order of the original sends [MQTT-4.6.0-1], as many as the broker takes at once.
+// What the last connection left unfinished, in the order of the original sends [MQTT-4.6.0-1], as many as the broker
+// takes at once.
 void SimClient::resend() {
   if (gone()) return;
   std::vector<std::pair<std::uint64_t, mqtt::PacketId>> waiting;
@@ -273,7 +279,8 @@ void SimClient::acknowledge(const mqtt::Ack& ack) {
 void SimClient::received(const mqtt::Packet& packet) {
   using mqtt::PacketType;
   if (const auto* answer = std::get_if<mqtt::ConnAck>(&packet)) connack(*answer);
-  if (const auto* publish = std::get_if<mqtt::Publish>(&packet); publish != nullptr && publish->qos != QoS::AtMostOnce) {
+  if (const auto* publish = std::get_if<mqtt::Publish>(&packet);
+      publish != nullptr && publish->qos != QoS::AtMostOnce) {
     mqtt::Ack ack;
     ack.type = publish->qos == QoS::AtLeastOnce ? PacketType::PubAck : PacketType::PubRec;
     ack.packet_id = publish->packet_id;

@@ -1,5 +1,5 @@
-// A client program for the swarm: keeps the protocol (acknowledgements, QoS 2, pings in time, receive maximum, messages sent again after
-// a session was resumed), unless it is told to misbehave.
+// A client program for the swarm: keeps the protocol (acknowledgements, QoS 2, pings in time, receive maximum, messages
+// sent again after a session was resumed), unless it is told to misbehave.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +34,12 @@ struct ConnectWish {
 
 class SimClient final : public Peer {
  public:
-  SimClient(World& world, std::string id, std::uint64_t seed) : world_(world), id_(std::move(id)), name_(id_), random_(seed) {}
+  SimClient(World& world, std::string id, std::uint64_t seed)
+      : world_(world), id_(std::move(id)), name_(id_), random_(seed) {}
 
   const std::string& id() const { return id_; }
-  // Where another client has the same id: its own mark in payloads (default: the id), and packet identifiers of its own.
+  // Where another client has the same id: its own mark in payloads (default: the id), and packet identifiers of its
+  // own.
   void become_rival(std::string name, mqtt::PacketId first_packet_id) {
     name_ = std::move(name);
     next_id_ = first_packet_id;
@@ -106,7 +108,7 @@ class SimClient final : public Peer {
   std::uint32_t keep_alive_s_ = 0;
   std::uint32_t send_quota_ = 65535;
   Framer framer_;
-  std::vector<mqtt::Ack> unsent_acks_;  // of a lazy client
+  std::vector<mqtt::Ack> unsent_acks_;           // of a lazy client
   std::map<mqtt::PacketId, Outgoing> outgoing_;  // of the session
   std::uint64_t next_order_ = 0;
   std::uint64_t messages_ = 0;

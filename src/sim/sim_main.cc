@@ -143,7 +143,8 @@ class Campaign {
       const std::lock_guard lock(mutex_);
       totals_.add(result);
       if (!result.ok && totals_.failed <= 20) {
-        fmt::print("seed {} FAILED: {}\n  again, with every packet: vigilmq-sim --seed {}\n", seed, result.violation, seed);
+        fmt::print("seed {} FAILED: {}\n  again, with every packet: vigilmq-sim --seed {}\n", seed, result.violation,
+                   seed);
         std::fflush(stdout);
       }
       if (Clock::now() - last_report_ > std::chrono::seconds(10)) {
@@ -160,8 +161,8 @@ class Campaign {
         "from seed {}: {:.1f} h of virtual time and {} events in {:.1f} s\n"
         "{} connects, {} take-overs, {} keep-alive timeouts, {} wills published, {} cancelled\n"
         "{} publishes, {} deliveries, {} again after a resume, {} owed and found\n",
-        options_.base, totals_.virtual_s / 3600, totals_.events, elapsed(), c.connects, c.takeovers, c.timeouts, c.wills_published,
-        c.wills_cancelled, c.publishes, c.deliveries, c.redeliveries, c.obligations);
+        options_.base, totals_.virtual_s / 3600, totals_.events, elapsed(), c.connects, c.takeovers, c.timeouts,
+        c.wills_published, c.wills_cancelled, c.publishes, c.deliveries, c.redeliveries, c.obligations);
     fmt::print("{} passed, {} failed\n", totals_.passed, totals_.failed);
   }
 
@@ -177,7 +178,16 @@ class Campaign {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::vector<std::string_view> args(argv + 1, argv + argc);
+  std::vector<std::string_view> args;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    if (arg.size() > 2 && arg.starts_with("-j")) {  // -j2, as for make
+      args.push_back(arg.substr(0, 2));
+      args.push_back(arg.substr(2));
+    } else {
+      args.push_back(arg);
+    }
+  }
   for (const std::string_view arg : args) {
     if (arg == "--help") {
       fmt::print("{}", kUsage);

@@ -1,8 +1,8 @@
 // One TCP connection in virtual time, between a simulated client and a shard of the broker.
 //
-// Each direction keeps its order. What is sent arrives after a delay; what is written by the broker occupies the window until the client
-// has read it, so a client that stops reading makes the broker's writes take nothing. A silent link loses everything from a moment on,
-// both ways, without a word (no FIN, no RST): the half-open connection.
+// Each direction keeps its order. What is sent arrives after a delay; what is written by the broker occupies the window
+// until the client has read it, so a client that stops reading makes the broker's writes take nothing. A silent link
+// loses everything from a moment on, both ways, without a word (no FIN, no RST): the half-open connection.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,9 @@ class Link {
  public:
   Link(LinkProfile profile, std::uint64_t seed) : profile_(profile), random_(seed) {}
 
-  // --- the client's side --------------------------------------------------------------------------------------------------
-  // All return the times at which something will arrive, for the caller's event queue: deliver() is due then.
+  // --- the client's side
+  // -------------------------------------------------------------------------------------------------- All return the
+  // times at which something will arrive, for the caller's event queue: deliver() is due then.
   std::vector<base::Instant> client_send(base::Bytes bytes, base::Instant now);
   std::vector<base::Instant> client_end(StreamEnd end, base::Instant now);
   // Nothing passes any more, and what is under way is lost.
@@ -39,8 +40,9 @@ class Link {
   void set_window(std::size_t bytes) { profile_.window = bytes; }
   bool silent() const { return silent_; }
 
-  // --- the broker's side --------------------------------------------------------------------------------------------------
-  // How many bytes a write would take now.
+  // --- the broker's side
+  // -------------------------------------------------------------------------------------------------- How many bytes a
+  // write would take now.
   std::size_t room() const;
   // At most room() bytes.
   std::vector<base::Instant> server_write(base::Bytes bytes, base::Instant now);
@@ -54,12 +56,13 @@ class Link {
   base::Bytes arrived_from(std::size_t offset) const { return base::Bytes(arrived_).subspan(offset); }
   std::size_t outstanding() const { return outstanding_; }
 
-  // --- the network --------------------------------------------------------------------------------------------------------
+  // --- the network
+  // --------------------------------------------------------------------------------------------------------
   struct Delivery {
-    bool to_server = false;              // the broker has something new to read
+    bool to_server = false;               // the broker has something new to read
     std::vector<std::uint8_t> to_client;  // read by the client at this moment
     std::optional<StreamEnd> client_end;  // the broker's close reached the client
-    bool room_again = false;             // the window has opened from closed
+    bool room_again = false;              // the window has opened from closed
   };
   // What has arrived by `now`.
   Delivery deliver(base::Instant now);

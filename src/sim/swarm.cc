@@ -22,8 +22,8 @@ using mqtt::QoS;
 struct Temper {
   base::Duration length{0};
   unsigned clients = 4;
-  unsigned rivals = 0;          // clients that share their id with another
-  unsigned drops = 0;           // percent of actions
+  unsigned rivals = 0;  // clients that share their id with another
+  unsigned drops = 0;   // percent of actions
   unsigned silences = 0;
   unsigned stalls = 0;
   unsigned slow_readers = 0;
@@ -123,7 +123,8 @@ ConnectWish Swarm::wish() {
   w.version = random_.chance(60) ? mqtt::Version::V5 : random_.chance(70) ? mqtt::Version::V311 : mqtt::Version::V31;
   // 3.1 cannot say whether the session was there: a client that keeps one is of a later version.
   w.clean_start = w.version == mqtt::Version::V31 || random_.chance(35);
-  w.keep_alive_s = random_.chance(15) ? std::uint16_t{0} : static_cast<std::uint16_t>(random_.between(1, temper_.most_keep_alive_s));
+  w.keep_alive_s =
+      random_.chance(15) ? std::uint16_t{0} : static_cast<std::uint16_t>(random_.between(1, temper_.most_keep_alive_s));
   if (random_.chance(70)) w.expiry_s = static_cast<std::uint32_t>(random_.between(1, random_.chance(50) ? 8 : 5000));
   if (random_.chance(5)) w.expiry_s = mqtt::kNoSessionExpiry;
   if (random_.chance(30)) w.receive_maximum = static_cast<std::uint32_t>(random_.between(1, 5));
@@ -230,16 +231,20 @@ void Swarm::act_connected(SimClient& client) {
 }
 
 void Swarm::trouble() {
-  world_.after(base::Duration(random_.between(base::Duration(milliseconds(200)).count(), base::Duration(base::seconds(20)).count())), [this] {
-    if (calm_) return;
-    if (temper_.stalls > 0) {
-      const unsigned shard = any_shard();
-      const auto length = milliseconds(random_.chance(40) ? 3000 : random_.between(1, 4000));
-      world_.stall(shard, length);
-      if (verbose_) std::printf("%12.6f shard %u stalls for %lld ms\n", static_cast<double>(world_.now().ns()) / 1e9, shard, static_cast<long long>(length.count()));
-    }
-    trouble();
-  });
+  world_.after(base::Duration(random_.between(base::Duration(milliseconds(200)).count(),
+                                              base::Duration(base::seconds(20)).count())),
+               [this] {
+                 if (calm_) return;
+                 if (temper_.stalls > 0) {
+                   const unsigned shard = any_shard();
+                   const auto length = milliseconds(random_.chance(40) ? 3000 : random_.between(1, 4000));
+                   world_.stall(shard, length);
+                   if (verbose_)
+                     std::printf("%12.6f shard %u stalls for %lld ms\n", static_cast<double>(world_.now().ns()) / 1e9,
+                                 shard, static_cast<long long>(length.count()));
+                 }
+                 trouble();
+               });
 }
 
 bool Swarm::run_for(base::Duration length) {
@@ -294,7 +299,8 @@ SwarmResult Swarm::run() {
     run_for(milliseconds(400));
     for (unsigned i = 0; i < temper_.clients; ++i) clients_.emplace_back(world_, fmt::format("c{}", i), random_.next());
     for (unsigned i = 0; i < temper_.rivals; ++i) {
-      clients_.emplace_back(world_, fmt::format("c{}", i % temper_.clients), random_.next()).become_rival(fmt::format("r{}", i), static_cast<mqtt::PacketId>(10'000 * (i + 1)));
+      clients_.emplace_back(world_, fmt::format("c{}", i % temper_.clients), random_.next())
+          .become_rival(fmt::format("r{}", i), static_cast<mqtt::PacketId>(10'000 * (i + 1)));
     }
     for (SimClient& client : clients_) plan(client);
     trouble();

@@ -1,4 +1,5 @@
-// A random scenario, all of it from one seed: shards, ticks, limits, clients and what happens to them. Runs it under the oracle's eyes.
+// A random scenario, all of it from one seed: shards, ticks, limits, clients and what happens to them. Runs it under
+// the oracle's eyes.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace vigil::sim {
 struct SwarmResult {
   bool ok = false;
   std::string violation;
-  std::uint64_t trace = 0;    // the same for the same seed
+  std::uint64_t trace = 0;  // the same for the same seed
   std::uint64_t events = 0;
   double virtual_s = 0;
   Oracle::Counts counts;

@@ -55,7 +55,8 @@ std::optional<Expectation> parse_expectation(std::string_view line) {
   return Expectation{std::string(trim(line.substr(0, sign))), std::string(trim(line.substr(sign + 3)))};
 }
 
-// --- the stage: a prompt world and the clients of the script -----------------------------------------------------------------
+// --- the stage: a prompt world and the clients of the script
+// -----------------------------------------------------------------
 
 class Stage final : public Observer {
  public:
@@ -313,7 +314,8 @@ void Stage::Client::on_bytes(LinkId link, base::Bytes bytes, base::Instant) {
   while (const auto frame = framer_.next()) {
     const auto packet = mqtt::decode(frame->header, frame->body(), version_, mqtt::Sender::Server);
     if (!packet) {
-      say(fmt::format("MALFORMED {} {}: {}", mqtt::packet_name(frame->header.type), packet.error().field, packet.error().detail));
+      say(fmt::format("MALFORMED {} {}: {}", mqtt::packet_name(frame->header.type), packet.error().field,
+                      packet.error().detail));
       continue;
     }
     show(*packet);
@@ -373,7 +375,8 @@ void Stage::Client::on_closed(LinkId link, base::Instant) {
   say(known ? "closed " + reason->second : "closed");
 }
 
-// --- comparing -----------------------------------------------------------------------------------------------------------------
+// --- comparing
+// -----------------------------------------------------------------------------------------------------------------
 
 struct Line {
   std::size_t number = 0;
@@ -445,7 +448,8 @@ class Run {
 
 std::vector<std::string> Run::actual() {
   std::vector<Line> lines;
-  for (Stage::Received& item : stage_.take_received()) lines.push_back({0, std::move(item.client), std::move(item.text)});
+  for (Stage::Received& item : stage_.take_received())
+    lines.push_back({0, std::move(item.client), std::move(item.text)});
   return texts(grouped(std::move(lines), stage_.clients_seen(), stage_.ordered()));
 }
 

@@ -1,5 +1,5 @@
-// Golden transcripts: a short script of what clients do, and exactly what each of them receives. test/transcripts/README.md is the
-// language's reference.
+// Golden transcripts: a short script of what clients do, and exactly what each of them receives.
+// test/transcripts/README.md is the language's reference.
 #pragma once
 
 #include <string>

@@ -62,13 +62,15 @@ TEST(TranscriptRunner, ShowsWhatDiffersSideBySide) {
 }
 
 TEST(TranscriptRunner, KeepsTheOrderOfAClientButNotBetweenClients) {
-  EXPECT_TRUE(run_transcript("x", "a: CONNECT\nb: CONNECT; PINGREQ\n---\nb < CONNACK ...\nb < PINGRESP\na < CONNACK ...\n").ok);
+  EXPECT_TRUE(
+      run_transcript("x", "a: CONNECT\nb: CONNECT; PINGREQ\n---\nb < CONNACK ...\nb < PINGRESP\na < CONNACK ...\n").ok);
   EXPECT_FALSE(run_transcript("x", "b: CONNECT; PINGREQ\n---\nb < PINGRESP\nb < CONNACK ...\n").ok);
   EXPECT_FALSE(run_transcript("x", "ordered\na: CONNECT\nb: CONNECT\n---\nb < CONNACK ...\na < CONNACK ...\n").ok);
 }
 
 TEST(TranscriptRunner, MissesNothing) {
-  EXPECT_FALSE(run_transcript("x", "a: CONNECT\n---\na < CONNACK ...\na: PINGREQ\n").ok) << "received after the last block";
+  EXPECT_FALSE(run_transcript("x", "a: CONNECT\n---\na < CONNACK ...\na: PINGREQ\n").ok)
+      << "received after the last block";
   EXPECT_FALSE(run_transcript("x", "a: CONNECT\n---\n(nothing)\n").ok);
   EXPECT_FALSE(run_transcript("x", "a: CONNECT\n---\n").ok) << "an empty block";
   EXPECT_FALSE(run_transcript("x", "a: CONNECT\nforget\n").ok) << "a file without a block";
@@ -76,8 +78,8 @@ TEST(TranscriptRunner, MissesNothing) {
 }
 
 TEST(TranscriptRunner, SaysWhatItDoesNotUnderstand) {
-  for (const char* line : {"frobnicate", "a: JUMP", "a: PUBLISH x", "a: CONNECT colour=red", "limit max_width=3", "advance 5",
-                           "a: CONNECT v=6", "a: send 1", "a: CONNECT id=\"x"}) {
+  for (const char* line : {"frobnicate", "a: JUMP", "a: PUBLISH x", "a: CONNECT colour=red", "limit max_width=3",
+                           "advance 5", "a: CONNECT v=6", "a: send 1", "a: CONNECT id=\"x"}) {
     const TranscriptResult result = run_transcript("x.txt", std::string(line) + "\n---\n(nothing)\n");
     EXPECT_FALSE(result.ok) << line;
     EXPECT_NE(result.report.find("x.txt:1: "), std::string::npos) << line << "\n" << result.report;

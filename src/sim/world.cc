@@ -57,7 +57,8 @@ void World::note(std::uint64_t kind, LinkId link, base::Bytes bytes) {
   for (const std::uint8_t byte : bytes) mix(byte);
 }
 
-// --- time -------------------------------------------------------------------------------------------------------------------
+// --- time
+// -------------------------------------------------------------------------------------------------------------------
 
 void World::schedule(base::Instant when, EventKind kind, std::uint64_t a) {
   queue_.push({std::max(when, now_), sequence_++, kind, a});
@@ -111,7 +112,8 @@ void World::dispatch(const Event& event) {
   }
 }
 
-// --- clients ----------------------------------------------------------------------------------------------------------------
+// --- clients
+// ----------------------------------------------------------------------------------------------------------------
 
 LinkId World::connect(Peer& peer, const LinkProfile& profile, unsigned shard) {
   const auto id = static_cast<LinkId>(links_.size());
@@ -147,7 +149,8 @@ void World::deliver(LinkId id) {
   const std::size_t before = state.link.unread();
   Link::Delivery delivery = state.link.deliver(now_);
   if (delivery.to_server && state.stage != Stage::Closed) {
-    if (observer_ != nullptr && state.link.unread() > before) observer_->on_arrival(id, state.link.arrived_from(before), now_);
+    if (observer_ != nullptr && state.link.unread() > before)
+      observer_->on_arrival(id, state.link.arrived_from(before), now_);
     mark_ready(id);
   }
   if (delivery.room_again && state.stage != Stage::Closed) {
@@ -158,7 +161,8 @@ void World::deliver(LinkId id) {
   if (links_[id].peer != nullptr && delivery.client_end) links_[id].peer->on_closed(id, now_);
 }
 
-// --- the broker -------------------------------------------------------------------------------------------------------------
+// --- the broker
+// -------------------------------------------------------------------------------------------------------------
 
 void World::wake(unsigned shard) { wake_at(shard, now_ + jitter(kMaxWakeUp / 4)); }
 
@@ -242,9 +246,7 @@ broker::Stats World::stats() const {
   return sum;
 }
 
-bool World::open(LinkId link) const {
-  return links_[link].stage == Stage::Open || links_[link].stage == Stage::Moving;
-}
+bool World::open(LinkId link) const { return links_[link].stage == Stage::Open || links_[link].stage == Stage::Moving; }
 
 bool World::drained(LinkId link) const {
   const LinkState& state = links_[link];
@@ -319,7 +321,8 @@ void World::take_sockets(unsigned shard) {
   }
 }
 
-// One read a turn: a connection that it handed over or closed is not to be given more here. What is left waits for the next turn.
+// One read a turn: a connection that it handed over or closed is not to be given more here. What is left waits for the
+// next turn.
 void World::read_link(LinkId id, bool all) {
   LinkState& link = links_[id];
   ShardState& shard = shards_[link.shard];
@@ -372,7 +375,8 @@ void World::take_mail(unsigned shard) {
   }
 }
 
-// --- effects ----------------------------------------------------------------------------------------------------------------
+// --- effects
+// ----------------------------------------------------------------------------------------------------------------
 
 void World::apply(unsigned shard) {
   ShardState& state = shards_[shard];

@@ -1,8 +1,9 @@
 // The world around the broker's core: N shards in virtual time, their sockets, mailboxes and wake-ups.
 //
-// It applies the effects of a turn in the order that effect.h gives, as the server does. Posting the mail of a turn takes (virtual) time
-// unless the world is prompt: other shards' turns fall between. A mailbox is one queue a shard, so what was posted first is taken first.
-// A stalled shard takes no turns; when it wakes, what waits in its sockets and its mailbox is processed before its timers.
+// It applies the effects of a turn in the order that effect.h gives, as the server does. Posting the mail of a turn
+// takes (virtual) time unless the world is prompt: other shards' turns fall between. A mailbox is one queue a shard, so
+// what was posted first is taken first. A stalled shard takes no turns; when it wakes, what waits in its sockets and
+// its mailbox is processed before its timers.
 //
 // Deterministic: the same options and the same calls give the same run, and the same trace().
 #pragma once
@@ -81,8 +82,9 @@ class World {
   base::Instant now() const { return now_; }
   const WorldOptions& options() const { return options_; }
 
-  // --- clients ------------------------------------------------------------------------------------------------------------
-  // Opens a connection to `shard`. The peer lives longer than the world, or detaches.
+  // --- clients
+  // ------------------------------------------------------------------------------------------------------------ Opens
+  // a connection to `shard`. The peer lives longer than the world, or detaches.
   LinkId connect(Peer& peer, const LinkProfile& profile, unsigned shard);
   void send(LinkId link, base::Bytes bytes);
   // Without a DISCONNECT of MQTT: that is for the peer to send.
@@ -92,8 +94,9 @@ class World {
   void set_window(LinkId link, std::size_t bytes);
   void detach(LinkId link);
 
-  // --- the broker -----------------------------------------------------------------------------------------------------------
-  // The shard takes no turn for this long.
+  // --- the broker
+  // ----------------------------------------------------------------------------------------------------------- The
+  // shard takes no turn for this long.
   void stall(unsigned shard, base::Duration length);
   // In the shard's next turn. False if the client is not connected now.
   bool kick(std::string_view client_id);
@@ -114,7 +117,8 @@ class World {
   base::Duration stalled(unsigned shard, base::Instant from, base::Instant to) const;
   unsigned shard_of(LinkId link) const { return links_[link].shard; }
 
-  // --- time -----------------------------------------------------------------------------------------------------------------
+  // --- time
+  // -----------------------------------------------------------------------------------------------------------------
   void at(base::Instant when, std::function<void()> what);
   void after(base::Duration delay, std::function<void()> what) { at(now_ + delay, std::move(what)); }
   // Runs everything up to and including that moment.
@@ -161,7 +165,7 @@ class World {
     std::unordered_map<std::uint64_t, LinkId> connections;
     broker::Effects pending;  // being applied
     std::deque<std::pair<unsigned, std::vector<broker::Mail>>> posts;
-    bool busy = false;       // applying: its turn is not over
+    bool busy = false;  // applying: its turn is not over
     bool turn_wanted = false;
     base::Instant turn_at = base::Instant::never();
     base::Instant stalled_until;
