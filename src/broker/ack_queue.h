@@ -25,7 +25,12 @@ class AckQueue {
   std::size_t size() const { return entries_.size(); }
   // The sequence number that the next entry gets: the token for its receipts.
   std::uint32_t next_sequence() const { return first_ + static_cast<std::uint32_t>(entries_.size()); }
-  void push(const Entry& entry) { entries_.push_back(entry); }
+  void push(const Entry& entry) {
+    entries_.push_back(entry);
+    if (entry.type == mqtt::PacketType::PubAck) ++pubacks_;
+  }
+  // QoS 1 messages received and not acknowledged yet.
+  std::size_t pubacks() const { return pubacks_; }
 
   // A receiver has answered. Unknown sequences are ignored.
   void receipt(std::uint32_t sequence, bool matched) {
@@ -40,11 +45,13 @@ class AckQueue {
     const Entry entry = entries_.front();
     entries_.pop_front();
     ++first_;
+    if (entry.type == mqtt::PacketType::PubAck) --pubacks_;
     return entry;
   }
 
  private:
   boost::container::devector<Entry> entries_;
+  std::size_t pubacks_ = 0;
   std::uint32_t first_ = 0;  // sequence number of the front; wraps
 };
 

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include <boost/container/flat_set.hpp>
+
 #include "base/timer_wheel.h"
 #include "broker/ack_queue.h"
 #include "broker/effect.h"
@@ -45,6 +47,9 @@ struct Connection {
   std::unique_ptr<Outbox> outbox;         // null while nothing waits
   std::vector<std::uint8_t> unfinished;   // the beginning of a packet
   AckQueue acks;
+  // QoS 2 messages received on this connection and not released: with the owed PUBACKs, what counts against our Receive
+  // Maximum (4.9).
+  boost::container::flat_set<mqtt::PacketId> unreleased;
   std::unique_ptr<InboundAliases> aliases_in;
   std::unique_ptr<OutboundAliases> aliases_out;
   std::unique_ptr<PeerInfo> peer;

@@ -60,7 +60,7 @@ void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, co
   if (!has_room) c.blocked = true;
   if (terms.qos == QoS::AtMostOnce) {
     const bool wait =
-        s.delivery && (terms.retained_at_subscribe ? !s.delivery->queue.empty() : s.delivery->retained_waiting > 0);
+        s.delivery && (terms.retained_at_subscribe ? !s.delivery->queue.empty() : s.delivery->holds_back_qos0());
     if (wait || (!has_room && terms.retained_at_subscribe)) {
       enqueue(s, message, terms);
     } else if (!has_room) {
@@ -110,12 +110,14 @@ void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms) {
     d.queued_bytes += message->size();
     stats_.queued_bytes += message->size();
   }
+  if (terms.qos == QoS::AtMostOnce) ++d.unnumbered_waiting;
   ++stats_.queued_messages;
   d.queue.push_back({message, terms});
 }
 
 void Shard::unqueue(Session& s, const Delivery& delivery) {
   --stats_.queued_messages;
+  if (delivery.terms.qos == QoS::AtMostOnce) --s.delivery->unnumbered_waiting;
   if (delivery.terms.retained_at_subscribe) {
     --s.delivery->retained_waiting;
     return;

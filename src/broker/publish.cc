@@ -47,13 +47,14 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   }
   const bool acked = packet.qos != QoS::AtMostOnce;
   const bool duplicate = packet.qos == QoS::ExactlyOnce && s.unreleased.contains(packet.packet_id);
-  if (acked && !duplicate && c.version == Version::V5 &&
-      c.acks.size() + s.unreleased.size() >= limits().receive_maximum) {
+  if (acked && c.version == Version::V5 && !c.unreleased.contains(packet.packet_id) &&
+      c.acks.pubacks() + c.unreleased.size() >= limits().receive_maximum) {
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
                                    "more unacknowledged messages than the Receive Maximum"));
   }
   AckQueue::Entry answer{.type = packet.qos == QoS::ExactlyOnce ? PacketType::PubRec : PacketType::PubAck,
                          .packet_id = packet.packet_id};
+  if (packet.qos == QoS::ExactlyOnce) c.unreleased.insert(packet.packet_id);
   if (duplicate) {
     // It has been passed on already; only the answer was lost [MQTT-4.3.3-10].
     answer.matched = true;
@@ -67,6 +68,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     answer.matched = true;
     if (c.version == Version::V5) answer.reason = allowed ? ReasonCode::TopicNameInvalid : ReasonCode::NotAuthorized;
     if (packet.qos == QoS::ExactlyOnce && c.version != Version::V5) s.unreleased.insert(packet.packet_id);
+    if (c.version == Version::V5) c.unreleased.erase(packet.packet_id);  // a PUBREC with a failure ends it
     if (acked) acknowledge(id, c, answer);
     return {};
   }
@@ -107,6 +109,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
 Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet) {
   Session& s = sessions_.at(c.session);
   const bool known = s.unreleased.erase(packet.packet_id) > 0;
+  c.unreleased.erase(packet.packet_id);
   AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .matched = true};
   if (!known) answer.reason = ReasonCode::PacketIdentifierNotFound;
   acknowledge(id, c, answer);

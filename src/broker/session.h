@@ -48,7 +48,10 @@ struct DeliveryState {
   Inflight inflight;
   boost::container::deque<Delivery> queue;  // waits for room in the window or in the output
   std::size_t queued_bytes = 0;
-  std::size_t retained_waiting = 0;  // entries of the queue that were retained when a subscription was made
+  std::size_t retained_waiting = 0;    // entries of the queue that were retained when a subscription was made
+  std::size_t unnumbered_waiting = 0;  // entries of QoS 0
+  // Messages of QoS 0 pass a full window, but not each other, nor what a new subscription is still owed.
+  bool holds_back_qos0() const { return retained_waiting > 0 || unnumbered_waiting > 0; }
 };
 
 // A walk over the states of all clients for a subscriber of `$SYS/clients/...`: asks one shard after the other, a page

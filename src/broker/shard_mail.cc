@@ -35,6 +35,12 @@ void Shard::mail(Mail&& mail, base::Instant now) {
 
 void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant now) {
   if (mail.message->retain()) retain(mail.message, now);
+  // It may have waited long enough to expire: then nobody gets it, and its publisher need not know.
+  if (mail.message->expired(now)) {
+    ++stats_.publish_expired;
+    if (mail.receipt.connection) post(from, ReceiptMail{mail.receipt, true});
+    return;
+  }
   bool matched = mail.plain && route_here(mail.message, now);
   for (SharePick& pick : mail.shares) {
     if (share_here(pick.group, pick.filter, mail.message, now)) {
