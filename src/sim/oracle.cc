@@ -402,6 +402,9 @@ void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) 
   }
   s.exists = true;
   s.link = link;
+  if (c.max_packet > 0) {
+    for (auto& [id, out] : s.outflight) out.perhaps_too_large = true;
+  }
   c.generation = s.generation;
   if (c.will) {
     wills_[*c.will].armed = true;
@@ -494,7 +497,7 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
       it = s.outflight.end();
     }
     if (it == s.outflight.end()) {
-      s.outflight[packet.packet_id] = {key, packet.qos, false, link, next_order_++};
+      s.outflight[packet.packet_id] = {key, packet.qos, false, link, next_order_++, false};
     } else {
       again = true;
       Outflight& out = it->second;
@@ -516,7 +519,7 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
 }
 
 bool Oracle::given_away(const Outflight& out) const {
-  return out.qos == QoS::AtLeastOnce && publications_.at(out.key).topic.starts_with("s/");
+  return out.perhaps_too_large || (out.qos == QoS::AtLeastOnce && publications_.at(out.key).topic.starts_with("s/"));
 }
 
 void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publish& packet, const std::string& key) {

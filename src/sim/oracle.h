@@ -115,6 +115,7 @@ class Oracle final : public Observer {
     bool released = false;  // PUBREC read
     LinkId link = 0;        // last sent on
     std::uint64_t order = 0;
+    bool perhaps_too_large = false;  // for a later connection
   };
 
   struct Delivery {
