@@ -13,7 +13,7 @@ import time
 import mqtt_wire as wire
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = pathlib.Path(os.environ.get("VIGILMQ_BINARY", ROOT / "build" / "release" / "vigilmq"))
+BINARY = pathlib.Path(os.environ.get("VIGILMQ_BINARY", ROOT / "build" / "release" / "vigilmq")).resolve()
 START_LIMIT_S = 10
 STOP_LIMIT_S = 15
 

@@ -48,9 +48,11 @@ def test_the_figures_count(start_broker):
         client.message()
     client.publish("kept", "x", qos=1, retain=True)
     client.drop()
+    broker.wait_log("Client dev .*CONNECTION_CLOSED")
     reader = broker.client("reader")
     reader.subscribe("$SYS/broker/#")
-    expected = {"publish/messages/received": 11, "clients/connected": 1, "clients/disconnected": 1, "clients/maximum": 1}
+    expected = {"publish/messages/received": 11, "clients/connected": 1, "clients/disconnected": 1, "clients/total": 2,
+                "subscriptions/count": 2}
     seen = {}
     limit = time.monotonic() + 6
     while any(seen.get(key) != value for key, value in expected.items()):
@@ -58,6 +60,25 @@ def test_the_figures_count(start_broker):
         message = reader.message()
         if message.payload.isdigit():
             seen[message.topic.removeprefix("$SYS/broker/")] = int(message.payload)
+
+
+def test_the_most_clients_at_once(start_broker):
+    """30 clients that come and go one by one were never more than one beside the reader, on however many shards."""
+    broker = start_broker({"sys.interval_s": 1, "shards": 4})
+    reader = broker.client("reader")
+    reader.subscribe("$SYS/broker/connections/accepted", "$SYS/broker/clients/maximum")
+    for number in range(30):
+        broker.client(f"c{number}").drop()
+        broker.wait_log(f"Client c{number} .*CONNECTION_CLOSED")
+    figures = {}
+    while figures.get("accepted", 0) < 31:
+        message = reader.message()
+        figures[message.topic.rpartition("/")[2]] = int(message.payload)
+    try:
+        figures["maximum"] = int(reader.message(0.2).payload)
+    except TimeoutError:
+        pass
+    assert figures["maximum"] <= 2
 
 
 def test_system_topics_hide_from_wildcards(broker, name):
