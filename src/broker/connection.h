@@ -39,6 +39,7 @@ struct Connection {
   base::TimerId stall_timer;  // armed while output waits
   base::Instant opened_at;
 
+  std::uint32_t pending_subacks = 0;  // that wait for other shards
   SessionId session;
   PresenceId presence;
   std::uint16_t receive_maximum = 65535;  // the client's

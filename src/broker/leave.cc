@@ -178,8 +178,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
     const auto removed = subscriptions_.remove(*filter, sid.value());
     if (filter->shared()) {
       --stats_.shared_subscriptions;
-      std::uint32_t acks = 0;
-      group_changed(*filter, {.members = -1}, 0, acks);
+      group_changed(*filter, {.members = -1});
     } else if (removed.last_of_filter) {
       interest_lost(*filter);
     }

@@ -48,11 +48,12 @@ struct InterestMail {
   std::string group;  // empty: an ordinary subscription
   bool interested = false;
   topics::InterestIndex::GroupMembers members;
-  std::uint64_t waiting = 0;  // handed back in InterestAppliedMail when not 0
+  std::uint64_t told = 0;  // rises with every mail of this kind from one shard; handed back in InterestAppliedMail
 };
 
+// All that the receiver told up to this number holds at the sender.
 struct InterestAppliedMail {
-  std::uint64_t waiting = 0;
+  std::uint64_t told = 0;
 };
 
 // A subscriber of `$SYS/clients/...` wants the states that the receiving shard keeps, from `cursor` on.

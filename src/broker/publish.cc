@@ -52,6 +52,11 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
                                    "more unacknowledged messages than the Receive Maximum"));
   }
+  // 3.x has no Receive Maximum: the number of packet identifiers is its bound.
+  if (acked && c.acks.size() >= UINT16_MAX) {
+    return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
+                                   "more unacknowledged messages than there are identifiers"));
+  }
   AckQueue::Entry answer{.type = packet.qos == QoS::ExactlyOnce ? PacketType::PubRec : PacketType::PubAck,
                          .packet_id = packet.packet_id};
   if (packet.qos == QoS::ExactlyOnce) c.unreleased.insert(packet.packet_id);

@@ -45,6 +45,7 @@ Shard::Shard(ShardSetup setup, base::Instant start)
   effects_.mail.resize(setup_.shards);
   effects_.late_mail.resize(setup_.shards);
   all_stats_.resize(setup_.shards);
+  interest_applied_.resize(setup_.shards);
   if (limits().sys_enabled) arm(start_ + base::milliseconds(1), TimerKind::System, 0);
 }
 

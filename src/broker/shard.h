@@ -9,6 +9,7 @@
 #pragma once
 
 #include <algorithm>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -191,21 +192,22 @@ class Shard {
   Step subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now);
   Step unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant now);
   mqtt::ReasonCode subscribe_one(SessionId sid, Session& s, const Connection& c, const mqtt::Subscribe::Entry& entry,
-                                 std::uint32_t subscription_id, std::uint64_t waiting, std::uint32_t& acks,
-                                 base::Instant now);
+                                 std::uint32_t subscription_id, base::Instant now);
   bool drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter& filter, std::string_view text);
-  void interest_gained(const mqtt::TopicFilter& filter, std::uint64_t waiting, std::uint32_t& acks);
+  void interest_gained(const mqtt::TopicFilter& filter);
   void interest_lost(const mqtt::TopicFilter& filter);
   // The members of a share group here changed in number, or one of them came or went.
   struct MembersChange {
     int members = 0;
     int connected = 0;
   };
-  void group_changed(const mqtt::TopicFilter& filter, MembersChange change, std::uint64_t waiting, std::uint32_t& acks);
+  void group_changed(const mqtt::TopicFilter& filter, MembersChange change);
   void members_came_or_went(const Session& s);
   void retained_at_subscribe(SessionId sid, Session& s, std::string_view filter,
                              const topics::Subscription& subscription, base::Instant now);
-  void interest_applied(std::uint64_t waiting);
+  void tell_interest(InterestMail mail);
+  std::uint64_t interest_applied() const;
+  void interest_applied_by(ShardId other, std::uint64_t told);
   void interest_of_others(ShardId from, const InterestMail& mail);
 
   // --- timers.cc
@@ -266,10 +268,11 @@ class Shard {
     ConnectionId connection;
     mqtt::PacketId packet_id = 0;
     boost::container::small_vector<mqtt::ReasonCode, 4> reasons;
-    std::uint32_t waiting = 0;
+    std::uint64_t needs = 0;  // what every other shard must have applied
   };
-  struct PendingSubAckTag;
-  base::SlotMap<PendingSubAck, PendingSubAckTag> subacks_;
+  std::deque<PendingSubAck> subacks_;  // in the order of what they need
+  std::uint64_t interest_told_ = 0;
+  std::vector<std::uint64_t> interest_applied_;  // by shard
   void send_suback(const PendingSubAck& pending);
 
   Presence presence_;

@@ -18,6 +18,9 @@ bool may_match_clients(std::string_view filter) {
   return filter.starts_with("$SYS") && !filter.starts_with("$SYS/broker");
 }
 
+// SUBACKs of one connection that wait for other shards.
+constexpr std::uint32_t kMostPendingSubAcks = 1024;
+
 }  // namespace
 
 Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now) {
@@ -30,26 +33,28 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
                                      .field = "Subscription Identifier",
                                      .detail = "switched off on this broker"});
   }
-  const auto pending_id = subacks_.emplace();
-  PendingSubAck& pending = subacks_.at(pending_id);
-  pending.connection = id;
-  pending.packet_id = packet.packet_id;
+  PendingSubAck pending{.connection = id, .packet_id = packet.packet_id};
   for (const auto& entry : packet.entries) {
-    pending.reasons.push_back(
-        subscribe_one(c.session, s, c, entry, subscription_id, pending_id.value(), pending.waiting, now));
+    pending.reasons.push_back(subscribe_one(c.session, s, c, entry, subscription_id, now));
   }
   // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
-  if (pending.waiting == 0) {
+  // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
+  // it yet.
+  pending.needs = interest_told_;
+  if (interest_applied() >= pending.needs) {
     send_suback(pending);
-    subacks_.erase(pending_id);
+  } else if (++c.pending_subacks > kMostPendingSubAcks) {
+    return std::unexpected(Departure{.cause = DisconnectReason::QuotaExceeded,
+                                     .detail = "too many SUBSCRIBE packets without waiting for an answer"});
+  } else {
+    subacks_.push_back(std::move(pending));
   }
   if (!s.feeds.empty()) continue_feeds(c.session, s, now);
   return {};
 }
 
 ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, const mqtt::Subscribe::Entry& entry,
-                                std::uint32_t subscription_id, std::uint64_t waiting, std::uint32_t& acks,
-                                base::Instant now) {
+                                std::uint32_t subscription_id, base::Instant now) {
   const auto filter = mqtt::TopicFilter::parse(entry.filter);
   if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
   if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
@@ -76,11 +81,11 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   if (filter->shared()) {
     if (is_new) {
       ++stats_.shared_subscriptions;
-      group_changed(*filter, {.members = 1, .connected = 1}, waiting, acks);
+      group_changed(*filter, {.members = 1, .connected = 1});
     }
     return granted(subscription.options.qos);
   }
-  if (added.first_of_filter) interest_gained(*filter, waiting, acks);
+  if (added.first_of_filter) interest_gained(*filter);
   const RetainHandling handling = entry.options.retain_handling;
   if (handling == RetainHandling::SendAtSubscribe || (handling == RetainHandling::SendIfNew && is_new)) {
     retained_at_subscribe(sid, s, filter->filter, subscription, now);
@@ -98,12 +103,29 @@ void Shard::send_suback(const PendingSubAck& pending) {
   mqtt::encode_suback(control_lane(pending.connection, *c), c->version, answer);
 }
 
-void Shard::interest_applied(std::uint64_t waiting) {
-  const auto id = base::SlotId<PendingSubAckTag>::from_value(waiting);
-  PendingSubAck* pending = subacks_.find(id);
-  if (pending == nullptr || --pending->waiting > 0) return;
-  send_suback(*pending);
-  subacks_.erase(id);
+// What the slowest of the other shards has applied of what it was told.
+std::uint64_t Shard::interest_applied() const {
+  std::uint64_t least = interest_told_;
+  for (unsigned other = 0; other < setup_.shards; ++other) {
+    if (other != setup_.id) least = std::min(least, interest_applied_[other]);
+  }
+  return least;
+}
+
+void Shard::interest_applied_by(ShardId other, std::uint64_t told) {
+  interest_applied_[other] = told;
+  const std::uint64_t applied = interest_applied();
+  while (!subacks_.empty() && subacks_.front().needs <= applied) {
+    const PendingSubAck pending = std::move(subacks_.front());
+    subacks_.pop_front();
+    if (Connection* c = connections_.find(pending.connection); c != nullptr) --c->pending_subacks;
+    send_suback(pending);
+  }
+}
+
+void Shard::tell_interest(InterestMail mail) {
+  mail.told = ++interest_told_;
+  post_to_others(mail);
 }
 
 Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant /*now*/) {
@@ -132,33 +154,29 @@ bool Shard::drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter
   s.subscriptions.erase(held);
   if (filter.shared()) {
     --stats_.shared_subscriptions;
-    std::uint32_t acks = 0;
-    group_changed(filter, {.members = -1, .connected = s.connected() ? -1 : 0}, 0, acks);
+    group_changed(filter, {.members = -1, .connected = s.connected() ? -1 : 0});
   } else if (removed.last_of_filter) {
     interest_lost(filter);
   }
   return true;
 }
 
-void Shard::interest_gained(const mqtt::TopicFilter& filter, std::uint64_t waiting, std::uint32_t& acks) {
+void Shard::interest_gained(const mqtt::TopicFilter& filter) {
   watch_system_filter(filter.filter, 1);
   InterestMail mail;
   mail.filter = filter.filter;
   mail.interested = true;
-  mail.waiting = waiting;
-  post_to_others(mail);
-  acks += setup_.shards - 1;
+  tell_interest(std::move(mail));
 }
 
 void Shard::interest_lost(const mqtt::TopicFilter& filter) {
   watch_system_filter(filter.filter, -1);
   InterestMail mail;
   mail.filter = filter.filter;
-  post_to_others(mail);
+  tell_interest(std::move(mail));
 }
 
-void Shard::group_changed(const mqtt::TopicFilter& filter, MembersChange change, std::uint64_t waiting,
-                          std::uint32_t& acks) {
+void Shard::group_changed(const mqtt::TopicFilter& filter, MembersChange change) {
   const topics::InterestIndex::Group* group = interest_.find_group(filter.group, filter.filter);
   topics::InterestIndex::GroupMembers members =
       group != nullptr ? group->at(setup_.id) : topics::InterestIndex::GroupMembers{};
@@ -174,17 +192,14 @@ void Shard::group_changed(const mqtt::TopicFilter& filter, MembersChange change,
   mail.group = filter.group;
   mail.interested = is_there;
   mail.members = members;
-  mail.waiting = waiting;
-  post_to_others(mail);
-  if (waiting != 0) acks += setup_.shards - 1;
+  tell_interest(std::move(mail));
 }
 
 // A session's client connected or went away: its share groups count it among those that can be served, or no longer.
 void Shard::members_came_or_went(const Session& s) {
   for (const HeldSubscription& held : s.subscriptions) {
     if (!held.shared) continue;
-    std::uint32_t acks = 0;
-    group_changed(*mqtt::TopicFilter::parse(held.text), {.connected = s.connected() ? 1 : -1}, 0, acks);
+    group_changed(*mqtt::TopicFilter::parse(held.text), {.connected = s.connected() ? 1 : -1});
   }
 }
 
@@ -202,7 +217,7 @@ void Shard::interest_of_others(ShardId from, const InterestMail& mail) {
     interest_.set_group(mail.group, mail.filter, from, mail.members);
     if (was_there != mail.interested) watch_system_filter(mail.filter, mail.interested ? 1 : -1);
   }
-  if (mail.waiting != 0) effects_.late_mail[from].push_back({setup_.id, InterestAppliedMail{mail.waiting}});
+  effects_.late_mail[from].push_back({setup_.id, InterestAppliedMail{mail.told}});
 }
 
 void Shard::watch_system_filter(std::string_view filter, int change) {
@@ -219,6 +234,7 @@ void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view fi
   if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
   retained_.for_each_match(filter, [&](std::string_view, Retained& retained) {
     if (!retained.message || retained.message->expired(now)) return;
+    if (subscription.options.no_local && retained.message->publisher() == Publisher{sid, setup_.id}) return;
     terms.qos = std::min(retained.message->qos(), subscription.options.qos);
     deliver(sid, s, retained.message, terms, now);
   });
