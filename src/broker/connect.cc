@@ -227,7 +227,6 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
 
   ++stats_.connects;
   ++stats_.clients_connected;
-  stats_.clients_maximum = std::max(stats_.clients_maximum, stats_.clients_connected);
   record.connected = true;
   record.has_session = true;
   record.at_risk = false;
@@ -256,7 +255,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
        {"clientIpAdr", record.address},
        {"keepAliveSeconds", std::to_string(keep_alive_s)}});
 
-  send_connack(id, c, packet, assigned, auth_data, keep_alive_s, session_present);
+  TRY_VOID(send_connack(id, c, packet, assigned, auth_data, keep_alive_s, session_present));
   if (session_present) {
     members_came_or_went(s);
     resume(s);
@@ -265,8 +264,9 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   return {};
 }
 
-void Shard::send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view assigned_id,
-                         std::string_view auth_data, std::uint32_t keep_alive_s, bool session_present) {
+Shard::Step Shard::send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet,
+                                std::string_view assigned_id, std::string_view auth_data, std::uint32_t keep_alive_s,
+                                bool session_present) {
   mqtt::ConnAck answer;
   answer.session_present = session_present;
   mqtt::Properties& p = answer.properties;
@@ -295,7 +295,14 @@ void Shard::send_connack(ConnectionId id, Connection& c, const mqtt::Connect& pa
       if (!auth_data.empty()) p.set_text(Property::AuthenticationData, auth_data);
     }
   }
+  if (!fits(c, answer)) {
+    // Not even a DISCONNECT may come before a CONNACK.
+    Departure departure = answer_too_large();
+    departure.silent = true;
+    return std::unexpected(std::move(departure));
+  }
   mqtt::encode_connack(control_lane(id, c), c.version, answer);
+  return {};
 }
 
 std::string Shard::new_client_id() {

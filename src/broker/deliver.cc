@@ -47,12 +47,12 @@ DeliveryState& Shard::delivery_of(Session& s) {
 
 bool Shard::window_open(const Connection& c, DeliveryState& d) const {
   const std::size_t window = std::min(c.receive_maximum, limits().max_inflight);
-  return d.inflight.size() < window && d.inflight.resent() == d.inflight.size() && d.inflight.has_free_id();
+  return d.inflight.in_window() < window && d.inflight.resent() == d.inflight.size() && d.inflight.has_free_id();
 }
 
 void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
   if (!s.connected()) {
-    if (terms.qos != QoS::AtMostOnce || limits().queue_qos0_offline) enqueue(s, message, terms);
+    if (terms.qos != QoS::AtMostOnce || limits().queue_qos0_offline) enqueue(s, message, terms, now);
     return;
   }
   Connection& c = connections_.at(s.connection);
@@ -62,7 +62,7 @@ void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, co
     const bool wait =
         s.delivery && (terms.retained_at_subscribe ? !s.delivery->queue.empty() : s.delivery->holds_back_qos0());
     if (wait || (!has_room && terms.retained_at_subscribe)) {
-      enqueue(s, message, terms);
+      enqueue(s, message, terms, now);
     } else if (!has_room) {
       ++stats_.publish_dropped;
     } else {
@@ -72,13 +72,13 @@ void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, co
   }
   DeliveryState& d = delivery_of(s);
   if (!has_room || !d.queue.empty() || !window_open(c, d)) {
-    enqueue(s, message, terms);
+    enqueue(s, message, terms, now);
     return;
   }
   Inflight::Entry& entry = d.inflight.add({message, terms});
   d.inflight.set_resent(d.inflight.size());
   ++stats_.inflight_messages;
-  entry.sent_before = true;
+  d.inflight.sent(entry);
   const mqtt::PacketId packet_id = entry.packet_id;
   if (send_publish(s.connection, c, message, terms, packet_id, false, now) == Sent::TooLarge) {
     d.inflight.erase(packet_id);
@@ -86,8 +86,27 @@ void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, co
   }
 }
 
-void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms) {
+// Expired messages make room for others. Looked for once a second at most: a full queue must not cost its length for
+// every message.
+void Shard::drop_expired(Session& s, base::Instant now) {
+  DeliveryState& d = *s.delivery;
+  if (now < d.next_sweep) return;
+  d.next_sweep = now + base::seconds(1);
+  for (auto it = d.queue.begin(); it != d.queue.end();) {
+    if (it->message->expired(now)) {
+      unqueue(s, *it);
+      ++stats_.publish_expired;
+      it = d.queue.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
   DeliveryState& d = delivery_of(s);
+  if (d.queue.size() >= limits().max_queued_messages || d.queued_bytes + message->size() > limits().max_queued_bytes)
+    drop_expired(s, now);
   const std::size_t others = d.queue.size() - d.retained_waiting;
   // Retained messages for a new subscription are bounded by how many there are.
   const std::size_t most = terms.retained_at_subscribe ? limits().max_retained_messages : limits().max_queued_messages;
@@ -133,18 +152,18 @@ void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
   // What an earlier connection left unacknowledged comes first, in its order and with its identifiers
   // [MQTT-4.4.0-1, 4.6.0-1].
   const std::size_t window = std::min(c.receive_maximum, limits().max_inflight);
-  while (d.inflight.resent() < d.inflight.size() && d.inflight.resent() < window) {
-    if (!room(c)) {
-      c.blocked = true;
-      return;
-    }
+  while (d.inflight.resent() < d.inflight.size()) {
     const std::size_t i = d.inflight.resent();
     Inflight::Entry& entry = d.inflight[i];
-    if (entry.state == Inflight::State::Released) {
-      send_ack(s.connection, c, PacketType::PubRel, entry.packet_id, ReasonCode::Success);
-    } else {
+    // A released one has been told so by resume().
+    if (entry.state == Inflight::State::Published) {
+      if (d.inflight.in_window() >= window) return;
+      if (!room(c)) {
+        c.blocked = true;
+        return;
+      }
       const bool dup = entry.sent_before;
-      entry.sent_before = true;
+      d.inflight.sent(entry);
       if (send_publish(s.connection, c, entry.delivery.message, entry.delivery.terms, entry.packet_id, dup, now) ==
           Sent::TooLarge) {
         d.inflight.erase_at(i);
@@ -176,7 +195,7 @@ void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
       Inflight::Entry& entry = d.inflight.add(delivery);
       d.inflight.set_resent(d.inflight.size());
       ++stats_.inflight_messages;
-      entry.sent_before = true;
+      d.inflight.sent(entry);
       const mqtt::PacketId packet_id = entry.packet_id;
       if (send_publish(s.connection, c, delivery.message, delivery.terms, packet_id, false, now) == Sent::TooLarge) {
         d.inflight.erase(packet_id);
@@ -186,9 +205,17 @@ void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
   }
 }
 
-// A new connection: everything unacknowledged is to be sent again.
+// A new connection: everything unacknowledged is to be sent again. PUBREL needs no room in the window and goes at once.
 void Shard::resume(Session& s) {
-  if (s.delivery) s.delivery->inflight.set_resent(0);
+  if (!s.delivery) return;
+  Inflight& inflight = s.delivery->inflight;
+  inflight.new_connection();
+  Connection& c = connections_.at(s.connection);
+  for (std::size_t i = 0; i < inflight.size(); ++i) {
+    if (inflight[i].state == Inflight::State::Released) {
+      send_ack(s.connection, c, PacketType::PubRel, inflight[i].packet_id, ReasonCode::Success);
+    }
+  }
 }
 
 // A packet larger than the client takes is not sent, and counts as delivered [MQTT-3.1.2-25].
@@ -197,24 +224,33 @@ Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr
   const Message& m = *message;
   const bool v5 = c.version == Version::V5;
   std::string_view topic = m.topic();
-  std::optional<OutboundAliases::Use> alias;
   std::size_t properties = 0;
   if (v5) {
-    if (c.topic_alias_maximum > 0) {
-      if (!c.aliases_out) c.aliases_out = std::make_unique<OutboundAliases>();
-      alias = c.aliases_out->find(topic, c.topic_alias_maximum);
-      if (alias) properties += 3;
-      if (alias && alias->known) topic = {};
-    }
     for (const std::uint32_t sid : terms.subscription_ids) properties += 1 + mqtt::varint_size(sid);
     if (!m.expires().is_never()) properties += 5;
     properties += m.properties().size();
   }
-  const std::size_t remaining = 2 + topic.size() + (packet_id != 0 ? 2 : 0) +
-                                (v5 ? mqtt::varint_size(static_cast<std::uint32_t>(properties)) + properties : 0) +
-                                m.payload().size();
-  const std::size_t size = 1 + mqtt::varint_size(static_cast<std::uint32_t>(remaining)) + remaining;
-  if (remaining > mqtt::kMaxRemainingLength || (c.maximum_packet_size > 0 && size > c.maximum_packet_size)) {
+  const auto remaining_with = [&](std::size_t topic_size, std::size_t properties_size) {
+    return 2 + topic_size + (packet_id != 0 ? 2 : 0) +
+           (v5 ? mqtt::varint_size(static_cast<std::uint32_t>(properties_size)) + properties_size : 0) +
+           m.payload().size();
+  };
+  const auto fits = [&](std::size_t remaining_size) {
+    const std::size_t size = 1 + mqtt::varint_size(static_cast<std::uint32_t>(remaining_size)) + remaining_size;
+    return remaining_size <= mqtt::kMaxRemainingLength && (c.maximum_packet_size == 0 || size <= c.maximum_packet_size);
+  };
+  std::optional<OutboundAliases::Use> alias;
+  if (c.topic_alias_maximum > 0) {
+    if (!c.aliases_out) c.aliases_out = std::make_unique<OutboundAliases>();
+    alias = c.aliases_out->find(topic, c.topic_alias_maximum);
+    constexpr std::size_t kAliasSize = 3;
+    // Not where it would make the packet too large for the client.
+    if (alias && !fits(remaining_with(alias->known ? 0 : topic.size(), properties + kAliasSize))) alias.reset();
+    if (alias) properties += kAliasSize;
+    if (alias && alias->known) topic = {};
+  }
+  const std::size_t remaining = remaining_with(topic.size(), properties);
+  if (!fits(remaining)) {
     ++stats_.publish_dropped;
     return Sent::TooLarge;
   }

@@ -24,6 +24,7 @@ class Inflight {
     mqtt::PacketId packet_id;
     State state = State::Published;
     bool sent_before = false;  // on any connection: DUP when it is sent again [MQTT-3.3.1-1]
+    bool in_window = false;    // sent on this connection: counts against the client's Receive Maximum (4.9)
     Delivery delivery;         // no message any more once Released
   };
 
@@ -47,21 +48,33 @@ class Inflight {
   }
   void erase(mqtt::PacketId id) {
     const std::size_t i = index_of(id);
+    if (i < entries_.size()) erase_at(i);
+  }
+  void erase_at(std::size_t i) {
+    if (entries_[i].in_window) --in_window_;
     if (i == 0) {
       entries_.pop_front();
-    } else if (i < entries_.size()) {
+    } else {
       entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
     }
     if (i < resent_) --resent_;
   }
-  void erase_at(std::size_t i) {
-    entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
-    if (i < resent_) --resent_;
+  // The message is on its way on this connection.
+  void sent(Entry& entry) {
+    entry.sent_before = true;
+    entry.in_window = true;
+    ++in_window_;
   }
+  std::size_t in_window() const { return in_window_; }
 
   // On a new connection everything is to be sent again, in order [MQTT-4.4.0-1]; entries before this have been.
   std::size_t resent() const { return resent_; }
   void set_resent(std::size_t count) { resent_ = count; }
+  void new_connection() {
+    resent_ = 0;
+    in_window_ = 0;
+    for (Entry& entry : entries_) entry.in_window = false;
+  }
 
  private:
   std::size_t index_of(mqtt::PacketId id) const {
@@ -79,6 +92,7 @@ class Inflight {
   boost::container::devector<Entry> entries_;
   mqtt::PacketId next_id_ = 1;
   std::size_t resent_ = 0;
+  std::size_t in_window_ = 0;
 };
 
 }  // namespace vigil::broker

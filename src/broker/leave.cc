@@ -33,7 +33,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   const Ending& ending = ending_of(departure.cause);
   const std::optional<ReasonCode> code = departure.code ? departure.code : ending.disconnect;
   if (c.outbox) c.outbox->drop_messages();
-  if (code && c.version == Version::V5) {
+  if (code && c.version == Version::V5 && !departure.silent) {
     mqtt::Disconnect packet;
     packet.reason = *code;
     const std::string reason_string =

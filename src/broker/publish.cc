@@ -17,7 +17,10 @@ Departure illegal(ReasonCode code, std::string_view field, std::string_view deta
   return {.cause = DisconnectReason::ProtocolError, .code = code, .field = field, .detail = detail};
 }
 
-constexpr std::string_view kClientTopics = "$SYS/clients/";
+// Presence: only for those who may read it.
+bool speaks_of_clients(const Message& message) {
+  return !message.publisher().session && message.topic().starts_with("$SYS/clients/");
+}
 
 }  // namespace
 
@@ -203,8 +206,7 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
 bool Shard::route_here(const MessagePtr& message, base::Instant now) {
   const auto matches = subscriptions_.match(message->topic());
   if (matches.plain.empty()) return false;
-  const bool of_broker = !message->publisher().session;
-  const bool restricted = of_broker && message->topic().starts_with(kClientTopics);
+  const bool restricted = speaks_of_clients(*message);
   const auto receives = [&](const topics::Subscription& subscription, SessionId sid, const Session* s) {
     if (s == nullptr || (restricted && !s->may_read_clients)) return false;
     return !(subscription.options.no_local && message->publisher() == Publisher{sid, setup_.id});
@@ -272,8 +274,10 @@ bool Shard::share_here(std::string_view group_name, std::string_view filter, con
                        base::Instant now) {
   topics::ShareGroup* group = subscriptions_.find_group(group_name, filter);
   if (group == nullptr) return false;
-  const auto session = [this](const topics::Subscription& member) {
-    return sessions_.find(SessionId::from_value(member.subscriber));
+  const bool restricted = speaks_of_clients(*message);
+  const auto session = [&](const topics::Subscription& member) -> Session* {
+    Session* s = sessions_.find(SessionId::from_value(member.subscriber));
+    return s != nullptr && restricted && !s->may_read_clients ? nullptr : s;
   };
   const topics::Subscription* chosen = group->next([&](const topics::Subscription& member) {
     Session* s = session(member);

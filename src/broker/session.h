@@ -48,6 +48,7 @@ struct DeliveryState {
   Inflight inflight;
   boost::container::deque<Delivery> queue;  // waits for room in the window or in the output
   std::size_t queued_bytes = 0;
+  base::Instant next_sweep;            // of expired messages
   std::size_t retained_waiting = 0;    // entries of the queue that were retained when a subscription was made
   std::size_t unnumbered_waiting = 0;  // entries of QoS 0
   // Messages of QoS 0 pass a full window, but not each other, nor what a new subscription is still owed.

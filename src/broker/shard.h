@@ -52,6 +52,7 @@ struct Departure {
   std::string_view detail;               // and what; literals
   std::string reason_string;             // for the client, where it wants one
   std::optional<base::TcpEvidence> evidence;
+  bool silent = false;        // nothing may be said any more
   bool session_ends = false;  // take-over with Clean Start
 };
 
@@ -110,7 +111,7 @@ class Shard {
     }
   }
   Limits const& limits() const { return setup_.limits; }
-  std::size_t share_of(std::size_t broker_limit) const { return broker_limit / setup_.shards + 1; }
+  std::size_t share_of(std::size_t broker_limit) const { return (broker_limit + setup_.shards - 1) / setup_.shards; }
 
   // --- packets.cc
   void process(ConnectionId id, base::Bytes bytes, base::Instant now);
@@ -132,7 +133,7 @@ class Shard {
   Step begin_authentication(ConnectionId id, Connection& c, const mqtt::Connect& packet);
   Step attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
               base::Instant now);
-  void send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view assigned_id,
+  Step send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view assigned_id,
                     std::string_view auth_data, std::uint32_t keep_alive_s, bool session_present);
   std::string new_client_id();
   static std::unique_ptr<Will> make_will(const mqtt::Will& will, const Limits& limits);
@@ -174,7 +175,8 @@ class Shard {
 
   // --- deliver.cc
   void deliver(SessionId id, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
-  void enqueue(Session& s, const MessagePtr& message, const Terms& terms);
+  void enqueue(Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
+  void drop_expired(Session& s, base::Instant now);
   bool window_open(const Connection& c, DeliveryState& d) const;
   void unqueue(Session& s, const Delivery& delivery);  // counts only
   // Sends what the window and the output allow, oldest first.
@@ -207,7 +209,7 @@ class Shard {
                              const topics::Subscription& subscription, base::Instant now);
   void tell_interest(InterestMail mail);
   std::uint64_t interest_applied() const;
-  void interest_applied_by(ShardId other, std::uint64_t told);
+  void interest_applied_by(ShardId other, std::uint64_t told, base::Instant now);
   void interest_of_others(ShardId from, const InterestMail& mail);
 
   // --- timers.cc
@@ -273,11 +275,15 @@ class Shard {
   std::deque<PendingSubAck> subacks_;  // in the order of what they need
   std::uint64_t interest_told_ = 0;
   std::vector<std::uint64_t> interest_applied_;  // by shard
-  void send_suback(const PendingSubAck& pending);
+  // False if it is larger than the client takes.
+  bool send_suback(const PendingSubAck& pending);
+  static Departure answer_too_large();
+  static bool fits(const Connection& c, const mqtt::Packet& packet);
 
   Presence presence_;
   mutable Stats stats_;
-  std::vector<Stats> all_stats_;  // shard 0: the last heard of each
+  std::uint64_t most_clients_ = 0;  // shard 0: connected at once, ever
+  std::vector<Stats> all_stats_;    // shard 0: the last heard of each
   std::vector<std::pair<std::string, std::string>> published_stats_;
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
   std::int64_t wall_ms_ = 0;

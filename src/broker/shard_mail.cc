@@ -25,7 +25,7 @@ void Shard::mail(Mail&& mail, base::Instant now) {
                    }
                  },
                  [&](const InterestMail& interest) { interest_of_others(from, interest); },
-                 [&](const InterestAppliedMail& applied) { interest_applied_by(from, applied.told); },
+                 [&](const InterestAppliedMail& applied) { interest_applied_by(from, applied.told, now); },
                  [&](const SystemQueryMail& query) { post(from, system_page(query, now)); },
                  [&](SystemReplyMail& reply) { system_reply(reply, now); },
                  [&](const StatsMail& stats) { all_stats_[from] = stats.stats; },

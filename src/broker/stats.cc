@@ -5,7 +5,6 @@ namespace vigil::broker {
 void Stats::add(const Stats& other) {
   clients_connected += other.clients_connected;
   clients_disconnected += other.clients_disconnected;
-  clients_maximum += other.clients_maximum;
   subscriptions += other.subscriptions;
   shared_subscriptions += other.shared_subscriptions;
   if (other.retained_messages > retained_messages) retained_messages = other.retained_messages;

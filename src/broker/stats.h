@@ -9,7 +9,6 @@ struct Stats {
   // now
   std::uint64_t clients_connected = 0;
   std::uint64_t clients_disconnected = 0;  // sessions whose client is away
-  std::uint64_t clients_maximum = 0;
   std::uint64_t subscriptions = 0;
   std::uint64_t shared_subscriptions = 0;
   std::uint64_t retained_messages = 0;  // the same on every shard

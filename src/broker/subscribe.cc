@@ -42,7 +42,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   // it yet.
   pending.needs = interest_told_;
   if (interest_applied() >= pending.needs) {
-    send_suback(pending);
+    if (!send_suback(pending)) return std::unexpected(answer_too_large());
   } else if (++c.pending_subacks > kMostPendingSubAcks) {
     return std::unexpected(Departure{.cause = DisconnectReason::QuotaExceeded,
                                      .detail = "too many SUBSCRIBE packets without waiting for an answer"});
@@ -94,13 +94,27 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   return granted(subscription.options.qos);
 }
 
-void Shard::send_suback(const PendingSubAck& pending) {
+bool Shard::send_suback(const PendingSubAck& pending) {
   Connection* c = connections_.find(pending.connection);
-  if (c == nullptr) return;
+  if (c == nullptr) return true;
   mqtt::SubAck answer;
   answer.packet_id = pending.packet_id;
   answer.reasons = pending.reasons;
+  if (!fits(*c, answer)) return false;
   mqtt::encode_suback(control_lane(pending.connection, *c), c->version, answer);
+  return true;
+}
+
+// A server must not send what the client said that it cannot take [MQTT-3.1.2-24].
+bool Shard::fits(const Connection& c, const mqtt::Packet& packet) {
+  return c.maximum_packet_size == 0 || mqtt::encoded_size(c.version, packet) <= c.maximum_packet_size;
+}
+
+Departure Shard::answer_too_large() {
+  return {.cause = DisconnectReason::ProtocolError,
+          .code = ReasonCode::PacketTooLarge,
+          .field = "Maximum Packet Size",
+          .detail = "the answer to the client's packet is larger"};
 }
 
 // What the slowest of the other shards has applied of what it was told.
@@ -112,14 +126,14 @@ std::uint64_t Shard::interest_applied() const {
   return least;
 }
 
-void Shard::interest_applied_by(ShardId other, std::uint64_t told) {
+void Shard::interest_applied_by(ShardId other, std::uint64_t told, base::Instant now) {
   interest_applied_[other] = told;
   const std::uint64_t applied = interest_applied();
   while (!subacks_.empty() && subacks_.front().needs <= applied) {
     const PendingSubAck pending = std::move(subacks_.front());
     subacks_.pop_front();
     if (Connection* c = connections_.find(pending.connection); c != nullptr) --c->pending_subacks;
-    send_suback(pending);
+    if (!send_suback(pending)) leave(pending.connection, answer_too_large(), now);
   }
 }
 
@@ -141,6 +155,7 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
                                                                               : ReasonCode::NoSubscriptionExisted);
     }
   }
+  if (!fits(c, answer)) return std::unexpected(answer_too_large());
   mqtt::encode_unsuback(control_lane(id, c), c.version, answer);
   return {};
 }

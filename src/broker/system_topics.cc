@@ -178,7 +178,8 @@ void Shard::publish_broker_stats(base::Instant now) {
   number("clients/connected", sum.clients_connected);
   number("clients/disconnected", sum.clients_disconnected);
   number("clients/total", sum.clients_connected + sum.clients_disconnected);
-  number("clients/maximum", sum.clients_maximum);
+  most_clients_ = std::max(most_clients_, sum.clients_connected);
+  number("clients/maximum", most_clients_);
   number("clients/expired", sum.clients_expired);
   number("clients/at_risk", sum.at_risk);
   number("clients/keep_alive_timeouts", sum.keep_alive_timeouts);
