@@ -49,8 +49,7 @@ std::string response_information(std::string_view client_id) { return "response/
 // What can be judged from the packet and the configuration alone.
 Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packet, base::Instant now) {
   const bool v5 = packet.version == Version::V5;
-  if (shutting_down_)
-    return std::unexpected(refused(ReasonCode::ServerShuttingDown, "", "the broker is shutting down"));
+  if (shutting_down_) return std::unexpected(refused(ReasonCode::ServerUnavailable, "", "the broker is shutting down"));
   if (setup_.fence != nullptr && !setup_.fence->may_serve(now)) {
     return std::unexpected(refused(ReasonCode::ServerUnavailable, "", "this node may not serve at the moment"));
   }
@@ -139,6 +138,13 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   const std::string assigned = packet.client_id.empty() ? new_client_id() : std::string();
   const std::string_view client_id = assigned.empty() ? packet.client_id : std::string_view(assigned);
 
+  const std::uint32_t keep_alive_s = keep_alive_in_force(packet, setup_.keep_alive);
+  ConnAckTexts texts{
+      .client_id = client_id, .assigned_id = assigned, .auth_data = auth_data, .response_information = {}};
+  mqtt::ConnAck answer = make_connack(c, packet, keep_alive_s, texts);
+  if (!fits(c, answer)) {
+    return std::unexpected(refused(ReasonCode::PacketTooLarge, "Maximum Packet Size", "CONNACK is larger"));
+  }
   const auto found = by_client_.find(client_id);
   TRY_VOID(admit(found == by_client_.end() ? nullptr : sessions_.find(found->second), now));
 
@@ -216,10 +222,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   c.presence = presence;
   c.problem_information = packet.properties.number_or(Property::RequestProblemInformation, 1) != 0;
   c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
-  c.maximum_packet_size = packet.properties.number_or(Property::MaximumPacketSize, 0);
   c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
       packet.properties.number_or(Property::TopicAliasMaximum, 0), limits().topic_alias_out_maximum));
-  const std::uint32_t keep_alive_s = keep_alive_in_force(packet, setup_.keep_alive);
   c.keep_alive.start(keep_alive_s, now);
   stop(c.timer);
   arm_keep_alive(id, c);
@@ -255,7 +259,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
        {"clientIpAdr", record.address},
        {"keepAliveSeconds", std::to_string(keep_alive_s)}});
 
-  TRY_VOID(send_connack(id, c, packet, assigned, auth_data, keep_alive_s, session_present));
+  answer.session_present = session_present;
+  mqtt::encode_connack(control_lane(id, c), c.version, answer);
   if (session_present) {
     members_came_or_went(s);
     resume(s);
@@ -264,45 +269,35 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   return {};
 }
 
-Shard::Step Shard::send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet,
-                                std::string_view assigned_id, std::string_view auth_data, std::uint32_t keep_alive_s,
-                                bool session_present) {
+mqtt::ConnAck Shard::make_connack(const Connection& c, const mqtt::Connect& packet, std::uint32_t keep_alive_s,
+                                  ConnAckTexts& texts) const {
   mqtt::ConnAck answer;
-  answer.session_present = session_present;
   mqtt::Properties& p = answer.properties;
-  std::string response;
   if (c.version == Version::V5) {
-    const Session& s = sessions_.at(c.session);
+    const std::uint32_t expiry_s = session_expiry(packet, limits());
     // Only what differs from what the standard has the client assume.
-    if (packet.properties.number_or(Property::SessionExpiryInterval, 0) != s.expiry_s)
-      p.set_number(Property::SessionExpiryInterval, s.expiry_s);
+    if (packet.properties.number_or(Property::SessionExpiryInterval, 0) != expiry_s)
+      p.set_number(Property::SessionExpiryInterval, expiry_s);
     if (limits().receive_maximum != 65535) p.set_number(Property::ReceiveMaximum, limits().receive_maximum);
     if (limits().maximum_qos < 2) p.set_number(Property::MaximumQoS, limits().maximum_qos);
     if (!limits().retain_available) p.set_number(Property::RetainAvailable, 0);
     p.set_number(Property::MaximumPacketSize, limits().max_packet_size);
-    if (!assigned_id.empty()) p.set_text(Property::AssignedClientIdentifier, assigned_id);
+    if (!texts.assigned_id.empty()) p.set_text(Property::AssignedClientIdentifier, texts.assigned_id);
     if (limits().topic_alias_maximum > 0) p.set_number(Property::TopicAliasMaximum, limits().topic_alias_maximum);
     if (!limits().wildcard_available) p.set_number(Property::WildcardSubscriptionAvailable, 0);
     if (!limits().subscription_ids_available) p.set_number(Property::SubscriptionIdentifierAvailable, 0);
     if (!limits().shared_available) p.set_number(Property::SharedSubscriptionAvailable, 0);
     if (keep_alive_s != packet.keep_alive_s) p.set_number(Property::ServerKeepAlive, keep_alive_s);
     if (packet.properties.number_or(Property::RequestResponseInformation, 0) == 1) {
-      response = response_information(s.client_id);
-      p.set_text(Property::ResponseInformation, response);
+      texts.response_information = response_information(texts.client_id);
+      p.set_text(Property::ResponseInformation, texts.response_information);
     }
     if (c.auth_method) {
       p.set_text(Property::AuthenticationMethod, *c.auth_method);
-      if (!auth_data.empty()) p.set_text(Property::AuthenticationData, auth_data);
+      if (!texts.auth_data.empty()) p.set_text(Property::AuthenticationData, texts.auth_data);
     }
   }
-  if (!fits(c, answer)) {
-    // Not even a DISCONNECT may come before a CONNACK.
-    Departure departure = answer_too_large();
-    departure.silent = true;
-    return std::unexpected(std::move(departure));
-  }
-  mqtt::encode_connack(control_lane(id, c), c.version, answer);
-  return {};
+  return answer;
 }
 
 std::string Shard::new_client_id() {

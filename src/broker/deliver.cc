@@ -366,7 +366,7 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
       ++i;
       continue;
     }
-    moved.emplace_back(group, entry.delivery.message);
+    if (!entry.delivery.message->expired(now)) moved.emplace_back(group, entry.delivery.message);
     d.inflight.erase_at(i);
     --stats_.inflight_messages;
   }
@@ -376,7 +376,7 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
       ++it;
       continue;
     }
-    moved.emplace_back(group, it->message);
+    if (!it->message->expired(now)) moved.emplace_back(group, it->message);
     unqueue(s, *it);
     it = d.queue.erase(it);
   }

@@ -73,7 +73,11 @@ class Inflight {
   void new_connection() {
     resent_ = 0;
     in_window_ = 0;
-    for (Entry& entry : entries_) entry.in_window = false;
+    for (Entry& entry : entries_) {
+      // A message counts until its PUBCOMP, whichever connection brought its PUBLISH [MQTT-3.3.4-9].
+      entry.in_window = entry.state == State::Released;
+      if (entry.in_window) ++in_window_;
+    }
   }
 
  private:

@@ -33,7 +33,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   const Ending& ending = ending_of(departure.cause);
   const std::optional<ReasonCode> code = departure.code ? departure.code : ending.disconnect;
   if (c.outbox) c.outbox->drop_messages();
-  if (code && c.version == Version::V5 && !departure.silent) {
+  if (code && c.version == Version::V5) {
     mqtt::Disconnect packet;
     packet.reason = *code;
     const std::string reason_string =
@@ -104,7 +104,8 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure) {
     if (can_be_told) {
       const std::string reason_string = what_happened(departure).erase(0, 2);
       if (!reason_string.empty()) answer.properties.set_text(Property::ReasonString, reason_string);
-      mqtt::encode_connack(control_lane(id, c), c.version, answer);
+      if (!fits(c, answer)) answer.properties = {};
+      if (fits(c, answer)) mqtt::encode_connack(control_lane(id, c), c.version, answer);
     }
   }
   ++stats_.connects_refused;

@@ -144,6 +144,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
     return std::unexpected(std::move(departure));
   }
   c.version = packet->version;
+  c.maximum_packet_size = packet->properties.number_or(Property::MaximumPacketSize, 0);
   TRY_VOID(check_connect(c, *packet, now));
   if (packet->properties.has(Property::AuthenticationMethod)) {
     c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
@@ -237,8 +238,8 @@ Shard::Step Shard::auth_packet(ConnectionId id, Connection& c, const mqtt::Auth&
     return std::unexpected(protocol_error("Authentication Method", "differs from CONNECT's"));
   }
   const bool again = packet.reason == ReasonCode::ReAuthenticate;
-  if (again == (c.state == Connection::State::Authenticating) ||
-      (!again && c.state == Connection::State::Connected && !c.reauthenticating)) {
+  const bool connecting = c.state == Connection::State::Authenticating;
+  if (again ? connecting : !(connecting || c.reauthenticating)) {
     return std::unexpected(protocol_error("Reason Code", "not what this moment of the authentication allows"));
   }
   c.reauthenticating = c.state == Connection::State::Connected;
@@ -278,6 +279,12 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
   answer.reason = done ? ReasonCode::Success : ReasonCode::ContinueAuthentication;
   answer.properties.set_text(Property::AuthenticationMethod, *c->auth_method);
   if (!data.empty()) answer.properties.set_text(Property::AuthenticationData, data);
+  if (!fits(*c, answer)) {
+    Departure departure = answer_too_large();
+    if (connecting) departure.cause = DisconnectReason::ConnectionRefused;
+    leave(id, departure, now);
+    return;
+  }
   mqtt::encode_auth(control_lane(id, *c), c->version, answer);
   if (done) c->reauthenticating = false;
 }

@@ -133,8 +133,15 @@ class Shard {
   Step begin_authentication(ConnectionId id, Connection& c, const mqtt::Connect& packet);
   Step attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
               base::Instant now);
-  Step send_connack(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view assigned_id,
-                    std::string_view auth_data, std::uint32_t keep_alive_s, bool session_present);
+  // The answer to an accepted CONNECT, but for Session Present. The texts it needs are kept in `texts`.
+  struct ConnAckTexts {
+    std::string_view client_id;
+    std::string_view assigned_id;
+    std::string_view auth_data;
+    std::string response_information;
+  };
+  mqtt::ConnAck make_connack(const Connection& c, const mqtt::Connect& packet, std::uint32_t keep_alive_s,
+                             ConnAckTexts& texts) const;
   std::string new_client_id();
   static std::unique_ptr<Will> make_will(const mqtt::Will& will, const Limits& limits);
 

@@ -167,6 +167,7 @@ bool Shard::drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter
                                  [text](const HeldSubscription& h) { return h.text == text; });
   CHECK(held != s.subscriptions.end());
   s.subscriptions.erase(held);
+  std::erase_if(s.feeds, [&filter](const SystemFeed& feed) { return feed.filter == filter.filter; });
   if (filter.shared()) {
     --stats_.shared_subscriptions;
     group_changed(filter, {.members = -1, .connected = s.connected() ? -1 : 0});
