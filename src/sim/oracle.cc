@@ -220,6 +220,12 @@ void Oracle::subscribe_read(Conn& c, const mqtt::Subscribe& packet) {
     interval.qos = entry.options.qos;
     interval.no_local = entry.options.no_local;
     interval.asked = now_;
+    // A weaker subscription takes the place of a stronger one when it is read, though its SUBACK may never be written.
+    for (const std::size_t other : intervals_of_[c.client]) {
+      Interval& old = intervals_[other];
+      if (old.session != interval.session || old.filter != interval.filter || old.group != interval.group) continue;
+      if (interval.qos < old.qos || interval.no_local) old.dropped = std::min(old.dropped, now_);
+    }
     pending.intervals.push_back(intervals_.size());
     intervals_of_[c.client].push_back(intervals_.size());
     intervals_.push_back(std::move(interval));

@@ -20,6 +20,7 @@ struct LinkProfile {
   base::Duration min_delay{0};
   base::Duration max_delay{0};
   std::size_t window = 65'536;  // bytes from the broker that the client has not read
+  bool loopback = true;         // the client is on the broker's machine
   unsigned split_percent = 0;   // chance that what the client sends arrives in several pieces, cut anywhere
 };
 
@@ -37,6 +38,7 @@ class Link {
   // Nothing passes any more, and what is under way is lost.
   void silence();
   void set_reading(bool reading) { reading_ = reading; }
+  bool loopback() const { return profile_.loopback; }
   void set_window(std::size_t bytes) { profile_.window = bytes; }
   bool silent() const { return silent_; }
 

@@ -99,6 +99,7 @@ class Stage final : public Observer {
     bool automatic_ = true;
     std::size_t window_ = 1U << 20U;
     unsigned shard_ = 0;
+    bool remote_ = false;
     mqtt::PacketId next_id_ = 1;
   };
 
@@ -222,6 +223,7 @@ void Stage::Client::open() {
   framer_ = {};
   LinkProfile profile;
   profile.window = window_;
+  profile.loopback = !remote_;
   link_ = stage_.world_->connect(*this, profile, shard_);
 }
 
@@ -273,6 +275,10 @@ Parsed<void> Stage::Client::perform(std::string_view text) {
       if (number >= world.shards()) return base::Err(std::string("there is no such shard"));
       shard_ = static_cast<unsigned>(number);
       std::erase_if(command.fields, [](const Field& field) { return field.key == "shard"; });
+    }
+    if (const std::string* remote = command.find("remote")) {
+      remote_ = *remote == "1";
+      std::erase_if(command.fields, [](const Field& field) { return field.key == "remote"; });
     }
     if (!link_) {
       TRY(version_, version_of(command, mqtt::Version::V5));
@@ -329,7 +335,17 @@ void Stage::Client::on_bytes(LinkId link, base::Bytes bytes, base::Instant) {
 void Stage::Client::show(const mqtt::Packet& packet) {
   const auto* connack = std::get_if<mqtt::ConnAck>(&packet);
   if (connack == nullptr || stage_.show_limits_) {
-    say(mqtt::describe(packet));
+    std::string text = mqtt::describe(packet);
+    // A transcript may look at all of a text that describe() cuts short.
+    constexpr std::size_t kShownWhole = 4096;
+    const auto* publish = std::get_if<mqtt::Publish>(&packet);
+    if (publish != nullptr && text.ends_with("...") && publish->payload.size() <= kShownWhole) {
+      const std::string_view payload = base::as_text(publish->payload);
+      const bool readable = std::ranges::all_of(payload, [](char c) { return c >= 0x20 && c < 0x7F; });
+      const auto at = text.rfind(" payload=");
+      if (readable && at != std::string::npos) text = text.substr(0, at) + " payload=" + std::string(payload);
+    }
+    say(std::move(text));
     return;
   }
   mqtt::ConnAck shown = *connack;

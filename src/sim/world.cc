@@ -301,7 +301,7 @@ void World::take_sockets(unsigned shard) {
       broker::PeerInfo peer;
       peer.address = fmt::format("192.0.2.{}:{}", 1 + id % 200, 40'000 + id % 20'000);
       peer.listener = "sim";
-      peer.loopback = true;
+      peer.loopback = link.link.loopback();
       peer.allow_anonymous = true;
       peer.socket = id + 1;
       link.connection = state.core->opened(std::move(peer), now_);
