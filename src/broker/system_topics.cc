@@ -71,10 +71,8 @@ LiveView Shard::live_view(const PresenceRecord& record) const {
 
 void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, const topics::Subscription& subscription,
                        base::Instant /*now*/) {
-  // One walk for a filter: subscribing again starts it anew.
+  // One walk for a filter, so at most one for each subscription: subscribing again starts it anew.
   std::erase_if(s.feeds, [filter](const SystemFeed& feed) { return feed.filter == filter; });
-  constexpr std::size_t kMostFeeds = 8;
-  if (s.feeds.size() >= kMostFeeds) return;
   SystemFeed feed;
   feed.id = next_feed_++;
   feed.filter = filter;

@@ -63,7 +63,7 @@ TEST(DecodeSubscribe, RefusesWhatIsIllegal) {
            Bad{V311, Client, "82 ~ 0001", ProtocolError, "Topic Filter", "MQTT-3.8.3-2"},
            // [MQTT-3.8.3-4]
            Bad{V5, Client, R"(82 ~ 0001 00 "$share/g/a" 04)", ProtocolError, "No Local", "MQTT-3.8.3-4"},
-           // [MQTT-3.8.3-5] [MQTT3-3-8.3-4]
+           // [MQTT-3.8.3-5] [MQTT3-3.8.3-4]
            Bad{V5, Client, R"(82 ~ 0001 00 "a" 40)", MalformedPacket, "Subscription Options", "MQTT-3.8.3-5"},
            Bad{V5, Client, R"(82 ~ 0001 00 "a" 80)", MalformedPacket, "Subscription Options", "MQTT-3.8.3-5"},
            Bad{V311, Client, R"(82 ~ 0001 "a" 04)", MalformedPacket, "Requested QoS", "MQTT3-3.8.3-4"},
