@@ -70,6 +70,8 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
     json["deadlineAt"] = live.deadline.is_never() ? Json(nullptr) : Json(wall(live.deadline));
     json["timeLeftMs"] = live.deadline.is_never() ? Json(nullptr) : Json(to_ms(live.deadline - now.at));
     json["atRisk"] = record.at_risk;
+    // Of the connection before this one.
+    if (record.reason) json["disconnectedAt"] = record.disconnected_at_ms;
   } else {
     json["disconnectedAt"] = record.disconnected_at_ms;
     json["lastSeenAt"] = record.last_seen_ms;

@@ -7,6 +7,9 @@
 namespace vigil::broker {
 namespace {
 
+// The grid of ticks begins at a whole millisecond, as the timer wheel's does: else its deadlines would be rounded up twice.
+base::Instant whole_millisecond(base::Instant at) { return base::Instant::from_ns(at.ns() / 1'000'000 * 1'000'000); }
+
 // Spare outboxes kept for connections that begin to write.
 constexpr std::size_t kSpareOutboxes = 256;
 // Below this much waiting output, deliveries that were held back go on.
@@ -36,7 +39,7 @@ void Effects::clear() {
 
 Shard::Shard(ShardSetup setup, base::Instant start)
     : setup_(std::move(setup)),
-      start_(start),
+      start_(whole_millisecond(start)),
       random_(setup_.seed + setup_.id),
       wheel_(start),
       presence_({.records = share_of(setup_.limits.presence_max_records), .history = setup_.limits.presence_history}),
