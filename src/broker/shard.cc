@@ -7,7 +7,8 @@
 namespace vigil::broker {
 namespace {
 
-// The grid of ticks begins at a whole millisecond, as the timer wheel's does: else its deadlines would be rounded up twice.
+// The grid of ticks begins at a whole millisecond, as the timer wheel's does: else its deadlines would be rounded up
+// twice.
 base::Instant whole_millisecond(base::Instant at) { return base::Instant::from_ns(at.ns() / 1'000'000 * 1'000'000); }
 
 // Spare outboxes kept for connections that begin to write.

@@ -10,7 +10,8 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3] [MQTT3-4.7.1-1] [MQTT3-4.7.3-1, MQTT3-4.7.3-2, MQTT3-4.7.3-3]
+// [MQTT-4.7.0-1] [MQTT-4.7.3-1] [MQTT-4.7.3-2] [MQTT-4.7.3-3] [MQTT3-4.7.1-1] [MQTT3-4.7.3-1, MQTT3-4.7.3-2,
+// MQTT3-4.7.3-3]
 TEST(Topic, NameHasNoWildcardAndIsNotEmpty) {
   for (const auto good : {"a"sv, "/"sv, "a/b"sv, "/a"sv, "a/"sv, "a//b"sv, "$SYS/x"sv, "with space"sv, "ACCOUNTS"sv}) {
     EXPECT_TRUE(valid_topic_name(good)) << good;
