@@ -171,6 +171,10 @@ Result<void> set_user_timeout(int fd, std::chrono::milliseconds timeout) {
   return set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(ms));
 }
 
+std::uint32_t unacknowledged_bytes(int fd) { return queue_bytes(fd, SIOCOUTQ); }
+
+Result<void> set_unsent_low_water(int fd, int bytes) { return set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, bytes); }
+
 Result<void> set_send_buffer(int fd, int bytes) { return set_option(fd, SOL_SOCKET, SO_SNDBUF, bytes); }
 Result<void> set_receive_buffer(int fd, int bytes) { return set_option(fd, SOL_SOCKET, SO_RCVBUF, bytes); }
 

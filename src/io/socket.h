@@ -63,8 +63,16 @@ struct KeepAliveOptions {
 Result<void> set_keep_alive(int fd, const KeepAliveOptions& options);
 
 // How long sent data, or keep-alive probes, may stay unacknowledged before the connection fails with timed_out.
-// Replaces the count of KeepAliveOptions. 0 is the kernel's default (about 15 minutes for data).
+// Replaces the count of KeepAliveOptions: an idle connection ends at the first probe due after this, even if but one
+// was lost. 0 is the kernel's default (about 15 minutes for data).
 Result<void> set_user_timeout(int fd, std::chrono::milliseconds timeout);
+
+// Bytes that were written and that the peer has not acknowledged. 0 where the kernel does not say.
+std::uint32_t unacknowledged_bytes(int fd);
+
+// TCP: the socket takes no more while so many bytes wait that were never sent, and is writable once half of them are
+// gone. So a slow reader shows progress, and one that is stuck does not fill the kernel's memory.
+Result<void> set_unsent_low_water(int fd, int bytes);
 
 Result<void> set_send_buffer(int fd, int bytes);
 Result<void> set_receive_buffer(int fd, int bytes);

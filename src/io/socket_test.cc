@@ -253,6 +253,8 @@ TEST(Socket, SetsWhatFindsDeadPeers) {
   EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 3);
   EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_KEEPCNT), 2);
   EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 12'345);
+  ASSERT_TRUE(set_unsent_low_water(fd, 65'536));
+  EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT), 65'536);
   ASSERT_TRUE(set_user_timeout(fd, std::chrono::hours(24 * 365)));
   EXPECT_EQ(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), INT_MAX);
   EXPECT_EQ(set_keep_alive(fd, {.idle_s = 0}).error(), std::errc::invalid_argument);

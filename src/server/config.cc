@@ -509,9 +509,20 @@ std::vector<ListenEndpoint> ListenerConfig::endpoints() const {
 }
 
 base::Duration ListenerConfig::user_timeout(std::uint16_t keep_alive_s) const {
-  if (keep_alive_s == 0) return tcp_user_timeout;
+  const base::Duration none = base::Duration::zero();
+  const bool probes = tcp_keepalive_idle > none;
+  if (keep_alive_s == 0 && (!probes || tcp_user_timeout == none)) return tcp_user_timeout;
+  // Without probes there is data only: two minutes are enough for it, however long K is.
+  const base::Duration dead_after =
+      probes ? tcp_keepalive_idle + tcp_keepalive_interval * tcp_keepalive_count : base::seconds(120);
+  const base::Duration longest = std::max<base::Duration>(tcp_user_timeout, dead_after);
+  if (keep_alive_s == 0) return longest;
   const base::Duration allowed = std::max<base::Duration>(base::milliseconds(1500 * keep_alive_s), base::seconds(5));
-  return tcp_user_timeout == base::Duration::zero() ? allowed : std::min(tcp_user_timeout, allowed);
+  return std::min(allowed, longest);
+}
+
+base::Duration ListenerConfig::user_timeout_in_flight(std::uint16_t keep_alive_s) const {
+  return keep_alive_s == 0 ? tcp_user_timeout : user_timeout(keep_alive_s);
 }
 
 Environment process_environment() {
@@ -550,12 +561,13 @@ std::vector<ConfigError> validate(const Config& config) {
   return errors;
 }
 
-ConfigReload reload(const Config& old, const Config& fresh) {
+// `held`: keys that wait for a restart although the table says they need none.
+static ConfigReload merge(const Config& old, const Config& fresh, const std::set<std::string>& held) {
   ConfigReload result{old, {}, {}};
   for (const auto& key : config_keys()) {
     const ConfigValue value = key.get(fresh);
     if (key.get(old) == value) continue;
-    const bool live = key.info.reload == Reload::Live;
+    const bool live = key.info.reload == Reload::Live && !held.contains(std::string(key.info.path));
     if (live) key.set(result.config, value);
     (live ? result.applied : result.needs_restart).emplace_back(key.info.path);
   }
@@ -567,12 +579,29 @@ ConfigReload reload(const Config& old, const Config& fresh) {
     for (const auto& key : listener_keys()) {
       const ConfigValue value = key.get(fresh.listeners[i]);
       if (key.get(old.listeners[i]) == value) continue;
-      const bool live = key.info.reload == Reload::Live;
+      std::string path = listener_path(i, key.info.path);
+      const bool live = key.info.reload == Reload::Live && !held.contains(path);
       if (live) key.set(result.config.listeners[i], value);
-      (live ? result.applied : result.needs_restart).push_back(listener_path(i, key.info.path));
+      (live ? result.applied : result.needs_restart).push_back(std::move(path));
     }
   }
   return result;
+}
+
+// Old and fresh are each sound, yet fresh live values beside old ones that need a restart may not be: such a live
+// value then waits for the restart too.
+ConfigReload reload(const Config& old, const Config& fresh) {
+  std::set<std::string> held;
+  for (;;) {
+    ConfigReload result = merge(old, fresh, held);
+    const std::size_t held_before = held.size();
+    for (const Conflict& conflict : conflicts(result.config)) {
+      for (const std::string& key : conflict.keys) {
+        if (std::ranges::find(result.applied, key) != result.applied.end()) held.insert(key);
+      }
+    }
+    if (held.size() == held_before) return result;
+  }
 }
 
 }  // namespace vigil::server

@@ -33,10 +33,14 @@ struct ListenerConfig {
 
   bool operator==(const ListenerConfig&) const = default;
   std::vector<ListenEndpoint> endpoints() const;
-  // TCP_USER_TIMEOUT of a connection whose keep alive in force is `keep_alive_s`: no unacknowledged data need stay
-  // longer than the keep alive gives the peer, so the smaller of tcp_user_timeout and 1.5 x K, yet at least 5 s. 0
-  // leaves the kernel's own.
+  // TCP_USER_TIMEOUT of a connection whose keep alive in force is `keep_alive_s`. 0 leaves the kernel's own.
+  //
+  // Linux ends an idle connection at the first probe that is due after this time, however few were lost; the count of
+  // probes plays no part. So it is never less than all probes take (idle + interval x count), and TCP never gives up
+  // before the keep alive does: 1.5 x K, at least 5 s, where that is the shorter.
   base::Duration user_timeout(std::uint16_t keep_alive_s) const;
+  // The same while sent data is unacknowledged: shorter where no keep alive finds a dead peer (K = 0).
+  base::Duration user_timeout_in_flight(std::uint16_t keep_alive_s) const;
 };
 
 struct Config {
@@ -95,9 +99,10 @@ std::vector<ConfigError> validate(const Config& config);
 
 // What becomes of a configuration that is read again while the broker runs.
 struct ConfigReload {
-  Config config;                           // the old one with every change that can be applied now
-  std::vector<std::string> applied;        // keys, in the order of the table; "listener.0.backlog" for listeners
-  std::vector<std::string> needs_restart;  // changed in the file, unchanged in `config`
+  Config config;                     // the old one with every change that can be applied now
+  std::vector<std::string> applied;  // keys, in the order of the table; "listener.0.backlog" for listeners
+  // Changed in the file, unchanged in `config`: what the table says, and what would not go together with that.
+  std::vector<std::string> needs_restart;
 };
 ConfigReload reload(const Config& old, const Config& fresh);
 

@@ -447,22 +447,52 @@ TEST(ConfigReload, ReportsEveryKeyAsTheTableSays) {
   }
 }
 
+TEST(ConfigReload, KeepsALiveValueThatNeedsOneThatIsNotInForceYet) {
+  const Config old = *parse_config("[limits]\nmax_packet_size = \"1MiB\"\nmax_output_bytes = \"1MiB\"\n", "old.toml");
+  const Config fresh = *parse_config(
+      "[limits]\nmax_packet_size = \"64KiB\"\nmax_output_bytes = \"64KiB\"\nmax_topic_levels = 9\n"
+      "[session]\nmax_queued_bytes = \"512KiB\"\n",
+      "fresh.toml");
+  const ConfigReload result = reload(old, fresh);
+  EXPECT_THAT(texts(validate(result.config)), IsEmpty());
+  EXPECT_THAT(result.applied, ElementsAre("limits.max_topic_levels"));
+  EXPECT_THAT(result.needs_restart,
+              ElementsAre("limits.max_packet_size", "limits.max_output_bytes", "session.max_queued_bytes"));
+  EXPECT_EQ(result.config.limits.max_output_bytes, 1U << 20U);
+  EXPECT_EQ(result.config.limits.max_queued_bytes, old.limits.max_queued_bytes);
+}
+
 TEST(ConfigReload, AsksForARestartForMoreListeners) {
   const Config fresh = *parse_config("[[listener]]\n[[listener]]\nbind = \"127.0.0.1:2\"\n", "fresh.toml");
   EXPECT_THAT(reload(Config{}, fresh).needs_restart, ElementsAre("listener"));
 }
 
-TEST(ListenerConfig, DerivesTheTcpUserTimeoutFromTheKeepAlive) {
+TEST(ListenerConfig, TcpNeverGivesUpBeforeTheKeepAlive) {
   ListenerConfig listener;
-  EXPECT_EQ(listener.user_timeout(0), base::seconds(30));
-  EXPECT_EQ(listener.user_timeout(60), base::seconds(30));
+  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
   EXPECT_EQ(listener.user_timeout(10), base::seconds(15));
   EXPECT_EQ(listener.user_timeout(1), base::seconds(5));
+  EXPECT_EQ(listener.user_timeout_in_flight(60), base::seconds(90));
   listener.tcp_user_timeout = base::seconds(2);
-  EXPECT_EQ(listener.user_timeout(1), base::seconds(2));
+  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
   listener.tcp_user_timeout = base::seconds(0);
-  EXPECT_EQ(listener.user_timeout(0), base::seconds(0));
-  EXPECT_EQ(listener.user_timeout(65'535), base::milliseconds(98'302'500));
+  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
+  listener.tcp_keepalive_idle = base::seconds(0);
+  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
+}
+
+TEST(ListenerConfig, AnIdleConnectionOutlivesAllButTheLastProbe) {
+  ListenerConfig listener;
+  const base::Duration all_probes = base::seconds(60 + 6 * 10);
+  EXPECT_EQ(listener.user_timeout(0), all_probes);
+  EXPECT_EQ(listener.user_timeout(65'535), all_probes);
+  EXPECT_EQ(listener.user_timeout_in_flight(0), base::seconds(30));
+  listener.tcp_user_timeout = base::seconds(300);
+  EXPECT_EQ(listener.user_timeout(0), base::seconds(300));
+  listener.tcp_user_timeout = base::seconds(0);
+  EXPECT_EQ(listener.user_timeout(0), base::seconds(0)) << "the count of probes decides";
+  listener.tcp_keepalive_idle = base::seconds(0);
+  EXPECT_EQ(listener.user_timeout(65'535), base::seconds(120));
 }
 
 TEST(EffectiveToml, ReadsBackAsTheSame) {

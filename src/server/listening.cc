@@ -21,7 +21,34 @@ io::Result<Listening> open(const io::Endpoint& endpoint, std::uint32_t backlog) 
 
 }  // namespace
 
+namespace {
+
+// For a Unix socket; empty if nothing special is to be said.
+std::string unix_failure(const io::Endpoint& endpoint, const std::error_code& error) {
+  const std::string path = endpoint.host();
+  if (error == std::errc::address_in_use) {
+    return fmt::format(
+        "{} exists already: another program listens on it (ss -lxp shows it), or it is no socket. Stop that program, "
+        "remove the file or choose another path.",
+        path);
+  }
+  if (error == std::errc::permission_denied || error == std::errc::read_only_file_system) {
+    return fmt::format("Cannot make the socket {}: {}. Let this process write to its directory or choose another path.",
+                       path, error.message());
+  }
+  if (error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory) {
+    return fmt::format("Cannot make the socket {}: its directory does not exist. Make it or choose another path.",
+                       path);
+  }
+  return {};
+}
+
+}  // namespace
+
 std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error) {
+  if (endpoint.is_unix()) {
+    if (std::string sentence = unix_failure(endpoint, error); !sentence.empty()) return sentence;
+  }
   if (error == std::errc::address_in_use) {
     return fmt::format(
         "Port {} on {} is already in use. Stop the other program (ss -ltnp shows it) or choose another port with "

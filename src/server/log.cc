@@ -11,9 +11,11 @@
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <condition_variable>
 #include <csignal>
 #include <ctime>
 #include <functional>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 namespace vigil::server {
@@ -88,7 +90,15 @@ class PatientSink final : public spdlog::sinks::sink {
     report(overruns ? overruns() : 0);
     if (!write_all({msg.payload.data(), msg.payload.size()})) ++lost;
   }
-  void flush() override {}
+  // Comes after the lines that were put in before it.
+  void flush() override {
+    report(overruns ? overruns() : 0);
+    {
+      const std::scoped_lock lock(flushed_mutex_);
+      flushed_ = true;
+    }
+    flushed_changed_.notify_all();
+  }
   void set_pattern(const std::string&) override {}
   void set_formatter(std::unique_ptr<spdlog::formatter>) override {}
 
@@ -105,6 +115,12 @@ class PatientSink final : public spdlog::sinks::sink {
                   "\n")) {
       reported_ = missing;
     }
+  }
+
+  // Until the first flush() is done, at most for `patience_ms`.
+  void wait_flushed(std::int64_t patience_ms) {
+    std::unique_lock lock(flushed_mutex_);
+    flushed_changed_.wait_for(lock, std::chrono::milliseconds(patience_ms), [this] { return flushed_; });
   }
 
   // Lines that the queue dropped. Set before the first line.
@@ -144,6 +160,9 @@ class PatientSink final : public spdlog::sinks::sink {
   bool stalled_ = false;
   bool torn_ = false;
   std::uint64_t reported_ = 0;
+  std::mutex flushed_mutex_;
+  std::condition_variable flushed_changed_;
+  bool flushed_ = false;
 };
 
 // Signals belong to the broker's threads; and a reader that closed its end is an error of write(), not the end of the
@@ -198,6 +217,14 @@ Log::~Log() {
   const std::uint64_t overrun = writer_->pool->overrun_counter();
   writer_->pool.reset();
   writer_->sink->report(overrun);
+}
+
+void Log::finish() {
+  // The thread gives up at its deadline; what it does then is done in a moment.
+  constexpr std::int64_t kMomentMs = 100;
+  writer_->sink->deadline_ms = steady_now_ms() + writer_->patience_ms;
+  writer_->logger->flush();
+  writer_->sink->wait_flushed(writer_->patience_ms + kMomentMs);
 }
 
 bool Log::enabled(LogLevel level) const { return level >= writer_->level.load(std::memory_order_relaxed); }

@@ -74,6 +74,9 @@ class Log {
   void write(LogLevel level, std::string_view event, std::string_view message, std::initializer_list<LogField> fields) {
     write(level, event, message, std::span<const LogField>(fields.begin(), fields.size()));
   }
+  // For a process that is about to end without destroying the log, because other threads may still write to it. Writes
+  // what was put in before, as far as the reader takes it within `patience`; from now on nobody waits for it longer.
+  void finish();
   void set_level(LogLevel level);
   void set_style(LogStyle style);
   // Lines that were not written because the reader did not keep up.

@@ -88,6 +88,24 @@ TEST(Log, WritesWholeLinesInOrderBeforeItEnds) {
   EXPECT_EQ(pipe.read(), "info  first {} %v\nwarn  second\n");
 }
 
+TEST(Log, HasWrittenEverythingWhenItIsFinished) {
+  const Pipe pipe;
+  Log log({.style = {.timestamps = false}, .fd = pipe.ends[1], .patience = base::seconds(60)});
+  for (int i = 0; i < 20; ++i) log.write(LogLevel::Info, "a", "x");
+  log.write(LogLevel::Error, "b", "the last one");
+  log.finish();
+  EXPECT_THAT(pipe.read(), testing::EndsWith("info  x\nerror the last one\n"));
+}
+
+TEST(Log, FinishesAlthoughNobodyReads) {
+  const Pipe pipe;
+  pipe.fill();
+  Log log({.fd = pipe.ends[1], .patience = base::milliseconds(1)});
+  log.write(LogLevel::Info, "a", "line");
+  log.finish();
+  EXPECT_THAT(pipe.read(), testing::Not(testing::HasSubstr("line")));
+}
+
 TEST(Log, LeavesOutWhatIsBelowItsLevel) {
   const Pipe pipe;
   {

@@ -36,7 +36,9 @@ int run(Config config, ConfigSources sources) {
     clean = supervisor.run() == EXIT_SUCCESS;
     if (!clean) {
       // Shards may still be at work: nothing of theirs can be taken down.
-      std::fputs("vigilmq: stopped before all clients were told\n", stderr);
+      log.write(LogLevel::Error, "stopped_early",
+                "Stopped before all clients were told: there was no time left (drain_timeout_s).");
+      log.finish();
       std::_Exit(EXIT_FAILURE);
     }
   }

@@ -16,6 +16,9 @@ constexpr int kFinalReads = 4;
 // The kernel goes on for so long to deliver the last bytes to a peer that was already found silent.
 constexpr base::Duration kSilentPeerLinger = base::seconds(5);
 
+// Never more than so much in the kernel that was not even sent.
+constexpr int kUnsentLowWater = 128 * 1024;
+
 int whole_seconds(base::Duration time) {
   return static_cast<int>(std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(time).count()));
 }
@@ -25,6 +28,7 @@ int whole_seconds(base::Duration time) {
 // A Unix socket knows none of these options, and needs none.
 Peer::Peer(io::Fd fd, Seats::Seat seat, const ListenerConfig& listener) : fd_(std::move(fd)), seat_(std::move(seat)) {
   static_cast<void>(io::set_no_delay(fd_.get()));
+  static_cast<void>(io::set_unsent_low_water(fd_.get(), kUnsentLowWater));
   if (listener.tcp_keepalive_idle > base::Duration::zero()) {
     static_cast<void>(io::set_keep_alive(fd_.get(), {.idle_s = whole_seconds(listener.tcp_keepalive_idle),
                                                      .interval_s = whole_seconds(listener.tcp_keepalive_interval),
@@ -90,6 +94,27 @@ void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::
   io::shutdown_write(fd_.get());
   for (int i = 0; i < kFinalReads && io::read(fd_.get(), scratch).n == scratch.size(); ++i) {
   }
+}
+
+void Peer::set_tcp_timeouts(const ListenerConfig& listener, std::uint16_t keep_alive_s) {
+  idle_timeout_ = listener.user_timeout(keep_alive_s);
+  in_flight_timeout_ = listener.user_timeout_in_flight(keep_alive_s);
+  hastened_ = false;
+  if (idle_timeout_ != listener.user_timeout(0)) set_user_timeout(idle_timeout_);
+}
+
+bool Peer::hasten() {
+  if (hastened_ || in_flight_timeout_ == idle_timeout_) return false;
+  set_user_timeout(in_flight_timeout_);
+  hastened_ = true;
+  return true;
+}
+
+bool Peer::relax() {
+  if (io::unacknowledged_bytes(fd_.get()) > 0) return false;
+  set_user_timeout(idle_timeout_);
+  hastened_ = false;
+  return true;
 }
 
 void Peer::set_user_timeout(base::Duration timeout) {

@@ -56,16 +56,26 @@ class Peer {
   // input would make the kernel send RST, which can overtake the last bytes. The socket closes with this object.
   void finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch);
 
-  // How long unacknowledged data may stay. 0: the kernel's default.
-  void set_user_timeout(base::Duration timeout);
+  // The client's keep alive is known: what TCP may take for a dead peer follows from it.
+  void set_tcp_timeouts(const ListenerConfig& listener, std::uint16_t keep_alive_s);
+  // After a write. TCP knows one timeout only, for sent data and for probes of an idle peer; where the first shall be
+  // shorter it is set while data is under way. True if it was set now: ask relax() from time to time.
+  bool hasten();
+  // Puts the timeout of idle connections back if all was acknowledged; else false.
+  bool relax();
 
   broker::ConnectionId connection;  // this shard's
   bool blocked = false;             // output waits until the socket is writable
   bool broken = false;              // writing failed
 
  private:
+  void set_user_timeout(base::Duration timeout);  // 0: the kernel's default
+
   io::Fd fd_;
   Seats::Seat seat_;
+  base::Duration idle_timeout_{};
+  base::Duration in_flight_timeout_{};  // equal where there is but one
+  bool hastened_ = false;
   std::error_code error_;  // the first that the socket met
 };
 

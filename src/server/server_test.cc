@@ -2,6 +2,8 @@
 // core decides is tested in broker/ and sim/; here it is shown that bytes, connections and signals find their way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -278,6 +280,43 @@ TEST(ListenFailure, SaysWhatHelps) {
   EXPECT_THAT(sentence(std::errc::address_not_available), HasSubstr("does not have the address 127.0.0.1"));
   EXPECT_THAT(sentence(std::errc::too_many_files_open), HasSubstr("LimitNOFILE"));
   EXPECT_THAT(sentence(std::errc::io_error), HasSubstr("Cannot listen on 127.0.0.1:80"));
+}
+
+TEST(ListenFailure, SpeaksOfThePathOfAUnixSocket) {
+  const io::Endpoint path = io::Endpoint::parse("unix:/run/nowhere/v.sock").value();
+  for (const std::errc error : {std::errc::address_in_use, std::errc::permission_denied, std::errc::io_error,
+                                std::errc::no_such_file_or_directory}) {
+    const std::string sentence = listen_failure(path, std::make_error_code(error));
+    EXPECT_THAT(sentence, HasSubstr("/run/nowhere/v.sock"));
+    EXPECT_THAT(sentence, testing::Not(HasSubstr("ort 0")));
+  }
+}
+
+// Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
+TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
+  const io::Fd listener = io::listen(io::Endpoint::parse("127.0.0.1:0").value(), 1).value();
+  const io::Fd client = io::connect(io::local_endpoint(listener.get()).value()).value();
+  pollfd one{listener.get(), POLLIN, 0};
+  ASSERT_EQ(::poll(&one, 1, kPatienceMs), 1);
+  Seats seats(1);
+  const ListenerConfig config;
+  Peer peer(std::move(io::accept(listener.get()).value()->fd), seats.take(0).seat, config);
+  const auto timeout_ms = [&] {
+    int value = -1;
+    socklen_t size = sizeof value;
+    EXPECT_EQ(::getsockopt(peer.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &size), 0);
+    return value;
+  };
+  EXPECT_EQ(timeout_ms(), 120'000);
+  peer.set_tcp_timeouts(config, 0);
+  EXPECT_TRUE(peer.hasten());
+  EXPECT_FALSE(peer.hasten()) << "is set already";
+  EXPECT_EQ(timeout_ms(), 30'000);
+  EXPECT_TRUE(peer.relax());
+  EXPECT_EQ(timeout_ms(), 120'000);
+  peer.set_tcp_timeouts(config, 10);
+  EXPECT_FALSE(peer.hasten()) << "the keep alive is the shorter";
+  EXPECT_EQ(timeout_ms(), 15'000);
 }
 
 TEST(SeatsTest, AreCountedByListenerAndGivenBack) {

@@ -68,7 +68,8 @@ bool Shard::congested() const {
 }
 
 void Shard::turn() {
-  const base::Instant until = std::min(core_.next_deadline(), accept_again_);
+  base::Instant until = std::min(core_.next_deadline(), accept_again_);
+  if (!hastened_.empty()) until = std::min(until, hastened_.front().due);
   const bool idle = !more_to_do() && mail_.prepare_sleep() && posts_.prepare_sleep();
   const auto waited = reactor_.wait(idle ? until : kNow, events_);
   CHECK(waited.has_value());
@@ -93,6 +94,7 @@ void Shard::turn() {
   if (closing_) core_.shut_down(kClosesPerTurn, now_);
   now_ = io::monotonic_now();
   if (accepting_ && accept_again_ <= now_) watch_listeners();
+  relax_timeouts();
   core_.advance(now_);
   apply();
   open_connections_.store(core_.connections(), std::memory_order_release);

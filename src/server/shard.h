@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <variant>
@@ -30,10 +31,10 @@ class Shard;
 
 // What all shards share. Owned by the ShardSet, which outlives the shards' threads.
 struct ShardContext {
-  std::vector<std::unique_ptr<Shard>> shards;
   std::vector<Listening> listening;
   Seats seats;
   Log& log;
+  std::vector<std::unique_ptr<Shard>> shards;  // last, so first to go: their connections give their seats back
 };
 
 // A connection on its way to its home shard.
@@ -111,6 +112,7 @@ class Shard {
   void set_tcp_timeouts();
   void send();
   void send_to(broker::ConnectionId id);
+  void relax_timeouts();
   void judge_suspects();
   void answer_auth();
   void write_log();
@@ -139,7 +141,12 @@ class Shard {
   std::vector<PeerId> ended_;                   // the core knows; their last bytes may still go
   std::vector<broker::ConnectionId> writable_;  // to be written again
   std::vector<broker::ConnectionId> writing_;
-  broker::Effects effects_;  // being applied
+  struct Hastened {
+    base::Instant due;
+    PeerId peer;
+  };
+  std::deque<Hastened> hastened_;  // whose TCP timeout is the one for data in flight; by time
+  broker::Effects effects_;        // being applied
   std::vector<LogField> log_fields_;
   std::vector<bool> wake_;  // by shard
   std::vector<std::uint8_t> scratch_;

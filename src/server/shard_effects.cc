@@ -15,6 +15,9 @@ constexpr int kWritesPerTurn = 4;
 // What effects bring about in the core may have effects. Those of the last round wait for the next turn.
 constexpr int kRounds = 8;
 
+// How often a connection with data in flight is asked whether it still has some.
+constexpr base::Duration kRelaxEvery = base::seconds(2);
+
 LogLevel log_level(broker::LogLevel level) {
   switch (level) {
     case broker::LogLevel::Debug: return LogLevel::Debug;
@@ -92,8 +95,7 @@ void Shard::set_tcp_timeouts() {
     if (peer == nullptr) continue;
     const ListenerConfig& listener = config_->listeners[peer->listener()];
     const auto keep_alive_s = static_cast<std::uint16_t>(std::min<std::uint32_t>(timeout.keep_alive_s, UINT16_MAX));
-    const base::Duration wanted = listener.user_timeout(keep_alive_s);
-    if (wanted != listener.user_timeout(0)) peer->set_user_timeout(wanted);
+    peer->set_tcp_timeouts(listener, keep_alive_s);
   }
 }
 
@@ -120,6 +122,7 @@ void Shard::send_to(broker::ConnectionId id) {
       return;
     }
     core_.wrote(id, output.written, now_);
+    if (output.written > 0 && peer->hasten()) hastened_.push_back({now_ + kRelaxEvery, peer_id});
     if (output.blocked) {
       peer->blocked = true;
       CHECK(reactor_.modify(peer->fd(), peer_id.value(), io::Interest::ReadWrite).has_value());
@@ -128,6 +131,16 @@ void Shard::send_to(broker::ConnectionId id) {
   }
   const broker::Outbox* outbox = core_.outbox(id);
   if (outbox != nullptr && !outbox->empty()) writable_.push_back(id);
+}
+
+// Those that still wait for an acknowledgement come again.
+void Shard::relax_timeouts() {
+  while (!hastened_.empty() && hastened_.front().due <= now_) {
+    const PeerId id = hastened_.front().peer;
+    hastened_.pop_front();
+    Peer* peer = peers_.find(id);
+    if (peer != nullptr && !peer->relax()) hastened_.push_back({now_ + kRelaxEvery, id});
+  }
 }
 
 void Shard::judge_suspects() {

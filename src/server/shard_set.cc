@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <system_error>
 
 #include "io/reactor.h"
 
@@ -41,12 +42,21 @@ base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Conf
 
 ShardSet::~ShardSet() { join(); }
 
-void ShardSet::start() {
+base::Result<void, std::string> ShardSet::start() {
+  threads_.reserve(context_.shards.size());
   for (std::size_t i = 0; i < context_.shards.size(); ++i) {
-    threads_.emplace_back([shard = context_.shards[i].get()] { shard->run(); });
+    try {
+      threads_.emplace_back([shard = context_.shards[i].get()] { shard->run(); });
+    } catch (const std::system_error& error) {
+      return base::Err(fmt::format(
+          "Cannot start thread {} of {}: {}. Allow more tasks (TasksMax= in the systemd unit, or `ulimit -u` before "
+          "the start), or set fewer shards.",
+          i + 1, context_.shards.size(), error.code().message()));
+    }
     // For `top -H` and debuggers only.
     static_cast<void>(pthread_setname_np(threads_.back().native_handle(), fmt::format("shard-{}", i).c_str()));
   }
+  return {};
 }
 
 void ShardSet::join() {

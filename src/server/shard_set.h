@@ -35,8 +35,9 @@ class ShardSet {
   ShardSet(const ShardSet&) = delete;
   ShardSet& operator=(const ShardSet&) = delete;
 
-  // One thread a shard. Signals must be blocked in the caller, so that no shard is interrupted by them.
-  void start();
+  // One thread a shard. Signals must be blocked in the caller, so that no shard is interrupted by them. Fails with a
+  // plain sentence where the system allows no more threads; those that did start must be told to exit.
+  base::Result<void, std::string> start();
 
   void reconfigure(const Config& config, std::uint32_t max_connections);
   void command(Command command);
@@ -52,7 +53,7 @@ class ShardSet {
 
  private:
   ShardSet(std::vector<Listening> listening, std::size_t listeners, Log& log)
-      : context_{.shards = {}, .listening = std::move(listening), .seats = Seats(listeners), .log = log} {}
+      : context_{.listening = std::move(listening), .seats = Seats(listeners), .log = log, .shards = {}} {}
   std::shared_ptr<const ShardConfig> shard_config(const Config& config, std::uint32_t max_connections) const;
 
   ShardContext context_;

@@ -103,7 +103,7 @@ base::Result<void, std::string> Supervisor::start() {
                        .incarnation = static_cast<std::uint64_t>(std::max<std::int64_t>(1, io::wall_ms())),
                        .max_connections = max_connections_};
   TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, std::move(listening), log_));
-  shards_->start();
+  TRY_VOID(shards_->start());
   say_hello(files.warning);
 
   watchdog_ = watchdog_interval();
