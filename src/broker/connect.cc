@@ -41,7 +41,7 @@ std::uint32_t keep_alive_in_force(const mqtt::Connect& packet, const KeepAlivePo
   return policy.max_s;
 }
 
-// A topic on which the answers to this client's requests may come: only it knows the name beforehand.
+// A topic of its own on which a client may have the answers to its requests.
 std::string response_information(std::string_view client_id) { return "response/" + topic_level(client_id); }
 
 }  // namespace
@@ -86,8 +86,6 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
     return std::unexpected(
         refused(ReasonCode::NotAuthorized, "User Name", "anonymous access is not allowed on this listener"));
   }
-  if (c.peer->over_quota)
-    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached"));
   return {};
 }
 
@@ -109,7 +107,17 @@ Shard::Step Shard::begin_authentication(ConnectionId id, Connection& c, const mq
 }
 
 // Quota and policy: what depends on what is there already.
-Shard::Step Shard::admit(const Session* existing, base::Instant now) {
+Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Instant now) {
+  // Who takes over its own old connection adds none.
+  if (c.peer->over_quota && (existing == nullptr || !existing->connected())) {
+    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached"));
+  }
+  // Two CONNECTs may reach their home shard in another order than they were read in: the later one stays.
+  if (existing != nullptr && existing->connected() &&
+      connections_.find(existing->connection)->connect_read_at > c.connect_read_at) {
+    return std::unexpected(
+        Departure{.cause = DisconnectReason::SessionTakenOver, .detail = "a later CONNECT came first"});
+  }
   if (limits().max_connections_per_s > 0) {
     if (now - connects_window_ >= base::seconds(1)) {
       connects_window_ = now;
@@ -146,14 +154,14 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
     return std::unexpected(refused(ReasonCode::PacketTooLarge, "Maximum Packet Size", "CONNACK is larger"));
   }
   const auto found = by_client_.find(client_id);
-  TRY_VOID(admit(found == by_client_.end() ? nullptr : sessions_.find(found->second), now));
+  TRY_VOID(admit(c, found == by_client_.end() ? nullptr : sessions_.find(found->second), now));
 
   // From here on the newcomer is in.
   const Moment at = moment(now);
   const PresenceId presence = presence_.open(client_id);
   PresenceRecord& record = *presence_.find(presence);
-  const std::uint64_t incarnation =
-      std::max(record.incarnation + 1, static_cast<std::uint64_t>(std::max<std::int64_t>(at.unix_ms, 0)));
+  const std::uint64_t incarnation = std::max(
+      {record.incarnation + 1, setup_.incarnation, static_cast<std::uint64_t>(std::max<std::int64_t>(at.unix_ms, 0))});
 
   if (found != by_client_.end()) {
     const SessionId old_id = found->second;
@@ -224,7 +232,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
   c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
       packet.properties.number_or(Property::TopicAliasMaximum, 0), limits().topic_alias_out_maximum));
-  c.keep_alive.start(keep_alive_s, now);
+  c.keep_alive.start(keep_alive_s, c.connect_read_at);
   stop(c.timer);
   arm_keep_alive(id, c);
   effects_.tcp_timeouts.push_back({id, c.peer->socket, keep_alive_s});
@@ -319,6 +327,11 @@ std::unique_ptr<Will> Shard::make_will(const mqtt::Will& will, const Limits& lim
   if (const auto expiry = passed_on.number(Property::MessageExpiryInterval)) {
     made->has_message_expiry = true;
     made->message_expiry_s = *expiry;
+  }
+  if (limits.max_message_expiry_s > 0) {
+    made->message_expiry_s = made->has_message_expiry ? std::min(made->message_expiry_s, limits.max_message_expiry_s)
+                                                      : limits.max_message_expiry_s;
+    made->has_message_expiry = true;
   }
   passed_on.clear(Property::WillDelayInterval);
   passed_on.clear(Property::MessageExpiryInterval);

@@ -38,6 +38,7 @@ struct Connection {
   base::TimerId timer;        // connect timeout, then keep alive
   base::TimerId stall_timer;  // armed while output waits
   base::Instant opened_at;
+  base::Instant connect_read_at;  // when its CONNECT was read from the socket, on whichever shard
 
   std::uint32_t pending_subacks = 0;  // that wait for other shards
   SessionId session;

@@ -92,15 +92,11 @@ void Shard::drop_expired(Session& s, base::Instant now) {
   DeliveryState& d = *s.delivery;
   if (now < d.next_sweep) return;
   d.next_sweep = now + base::seconds(1);
-  for (auto it = d.queue.begin(); it != d.queue.end();) {
-    if (it->message->expired(now)) {
-      unqueue(s, *it);
-      ++stats_.publish_expired;
-      it = d.queue.erase(it);
-    } else {
-      ++it;
-    }
-  }
+  drop_queued(s, [&](const Delivery& waiting) {
+    if (!waiting.message->expired(now)) return false;
+    ++stats_.publish_expired;
+    return true;
+  });
 }
 
 void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
@@ -108,8 +104,10 @@ void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms, b
   if (d.queue.size() >= limits().max_queued_messages || d.queued_bytes + message->size() > limits().max_queued_bytes)
     drop_expired(s, now);
   const std::size_t others = d.queue.size() - d.retained_waiting;
-  // Retained messages for a new subscription are bounded by how many there are.
-  const std::size_t most = terms.retained_at_subscribe ? limits().max_retained_messages : limits().max_queued_messages;
+  // What a new subscription is owed at once is bounded by how much is retained, however often it is asked for.
+  const std::size_t most = terms.retained_at_subscribe
+                               ? std::max<std::size_t>(limits().max_queued_messages, retained_count_)
+                               : limits().max_queued_messages;
   const std::size_t now_waiting = terms.retained_at_subscribe ? d.retained_waiting : others;
   const bool bytes_full = !terms.retained_at_subscribe && d.queued_bytes + message->size() > limits().max_queued_bytes;
   if (now_waiting >= most || bytes_full) {
@@ -356,30 +354,16 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
     return false;
   };
   std::vector<std::pair<topics::InterestIndex::Group*, MessagePtr>> moved;
-  for (std::size_t i = 0; i < d.inflight.size();) {
-    Inflight::Entry& entry = d.inflight[i];
-    topics::InterestIndex::Group* group =
-        entry.delivery.terms.share != 0 && entry.delivery.terms.qos == QoS::AtLeastOnce
-            ? group_of(entry.delivery.terms.share)
-            : nullptr;
-    if (group == nullptr || !somebody_else(*group)) {
-      ++i;
-      continue;
-    }
-    if (!entry.delivery.message->expired(now)) moved.emplace_back(group, entry.delivery.message);
-    d.inflight.erase_at(i);
-    --stats_.inflight_messages;
-  }
-  for (auto it = d.queue.begin(); it != d.queue.end();) {
-    topics::InterestIndex::Group* group = it->terms.share != 0 ? group_of(it->terms.share) : nullptr;
-    if (group == nullptr || !somebody_else(*group)) {
-      ++it;
-      continue;
-    }
-    if (!it->message->expired(now)) moved.emplace_back(group, it->message);
-    unqueue(s, *it);
-    it = d.queue.erase(it);
-  }
+  const auto taken_away = [&](const Delivery& delivery) {
+    topics::InterestIndex::Group* group = delivery.terms.share != 0 ? group_of(delivery.terms.share) : nullptr;
+    if (group == nullptr || !somebody_else(*group)) return false;
+    if (!delivery.message->expired(now)) moved.emplace_back(group, delivery.message);
+    return true;
+  };
+  stats_.inflight_messages -= d.inflight.erase_if([&](const Inflight::Entry& entry) {
+    return entry.delivery.terms.qos == QoS::AtLeastOnce && taken_away(entry.delivery);
+  });
+  drop_queued(s, taken_away);
   for (auto& [group, message] : moved) {
     bool matched = false;
     if (const auto target = share_target(*group, 0, message, matched, now)) {

@@ -42,6 +42,7 @@ struct HandOver {
   ShardId to = 0;
   PeerInfo peer;
   base::Instant opened_at;
+  base::Instant read_at;  // when its CONNECT was read from the socket
   std::vector<std::uint8_t> unread;
 };
 

@@ -1,5 +1,4 @@
-// Whether this node may still answer for its clients. Asked before a CONNACK and before an acknowledgement; a single
-// node always may.
+// Whether this node may still answer for its clients. Asked before a CONNECT is accepted; a single node always may.
 #pragma once
 
 #include "base/clock.h"

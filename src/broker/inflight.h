@@ -59,6 +59,23 @@ class Inflight {
     }
     if (i < resent_) --resent_;
   }
+  // In one pass; returns how many.
+  template <class F>
+  std::size_t erase_if(F&& gone) {
+    const std::size_t before = entries_.size();
+    std::size_t at = 0;
+    std::size_t resent = resent_;
+    const auto end = std::remove_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+      const bool was_resent = at++ < resent_;
+      if (!gone(entry)) return false;
+      if (was_resent) --resent;
+      if (entry.in_window) --in_window_;
+      return true;
+    });
+    entries_.erase(end, entries_.end());
+    resent_ = resent;
+    return before - entries_.size();
+  }
   // The message is on its way on this connection.
   void sent(Entry& entry) {
     entry.sent_before = true;

@@ -39,12 +39,14 @@ class KeepAlive {
   base::Instant deadline() const { return enabled() ? last_heard_ + period_ * 3 / 2 : base::Instant::never(); }
   bool expired(base::Instant now) const { return now >= deadline(); }
 
-  // A large packet that is really arriving is not cut off: when the bytes since the last judgement came at `min_rate`
-  // (bytes/s, averaged over the keep alive) or faster, the time of the last of them counts as activity, once. False
-  // when the peer drips.
-  bool credit_progress(std::uint32_t min_rate) {
+  // A large packet that is really arriving is not cut off: when since the last judgement as many bytes came as
+  // `min_rate` (bytes/s) brings in one keep alive, the time of the last of them counts as activity, once. False when
+  // the peer drips.
+  bool credit_progress(std::uint32_t min_rate) { return credit_progress(min_rate, period_); }
+  // The same over another time than the keep alive: for a peer that has none.
+  bool credit_progress(std::uint32_t min_rate, base::Duration over) {
     const auto needed =
-        static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(period_.count()) / 1'000'000'000U;
+        static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(over.count()) / 1'000'000'000U;
     if (unfinished_bytes_ == 0 || unfinished_bytes_ < needed) return false;
     last_heard_ = last_part_;
     unfinished_bytes_ = 0;

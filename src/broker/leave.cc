@@ -27,7 +27,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   stop(c.timer);
   stop(c.stall_timer);
   if (c.state != Connection::State::Connected) {
-    refuse(id, c, departure);
+    refuse(id, c, departure, now);
     return;
   }
   const Ending& ending = ending_of(departure.cause);
@@ -96,7 +96,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
 }
 
 // A connection that never got as far as CONNACK.
-void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure) {
+void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, base::Instant now) {
   if (c.peer != nullptr && departure.cause == DisconnectReason::ConnectionRefused && departure.code) {
     mqtt::ConnAck answer;
     answer.reason = *departure.code;
@@ -109,12 +109,20 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure) {
     }
   }
   ++stats_.connects_refused;
+  // Who is refused can come again at once: the log is not theirs to fill.
+  constexpr std::uint32_t kMostLinesASecond = 100;
+  if (now - refusals_window_ >= base::seconds(1)) {
+    refusals_window_ = now;
+    refusals_in_window_ = 0;
+  }
+  const bool say = ++refusals_in_window_ <= kMostLinesASecond;
   const bool quiet =
       departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
-  log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
-      fmt::format("Connection from {} ended before it was accepted: {}{}.", c.peer->address, name(departure.cause),
-                  what_happened(departure)),
-      {{"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}});
+  if (say)
+    log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
+        fmt::format("Connection from {} ended before it was accepted: {}{}.", c.peer->address, name(departure.cause),
+                    what_happened(departure)),
+        {{"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}});
   close_effect(id, c, departure.cause);
 }
 
@@ -133,15 +141,9 @@ void Shard::client_away(SessionId sid, Session& s, const Departure& departure, b
   if (s.will && ending_of(departure.cause).will == WillFate::Cancelled) cancel_will(s, now);
   // What waited only because the client was slow is not kept for one that is away.
   if (s.delivery) {
-    auto& queue = s.delivery->queue;
-    for (auto it = queue.begin(); it != queue.end();) {
-      if (it->terms.qos != mqtt::QoS::AtMostOnce || limits().queue_qos0_offline) {
-        ++it;
-        continue;
-      }
-      unqueue(s, *it);
-      it = queue.erase(it);
-    }
+    drop_queued(s, [this](const Delivery& waiting) {
+      return waiting.terms.qos == mqtt::QoS::AtMostOnce && !limits().queue_qos0_offline;
+    });
   }
   s.feeds.clear();
   members_came_or_went(s);

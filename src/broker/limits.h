@@ -53,7 +53,8 @@ struct Limits {
 
   // messages
   std::uint32_t max_retained_messages = 1'000'000;
-  std::uint32_t max_message_expiry_s = 0;  // 0: as the publisher says
+  std::uint64_t max_retained_bytes = 1ULL << 30U;  // of retained messages, payload and topic
+  std::uint32_t max_message_expiry_s = 0;          // 0: as the publisher says
   std::uint32_t max_will_delay_s = 0xFFFF'FFFF;
 
   // presence

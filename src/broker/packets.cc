@@ -18,6 +18,9 @@ base::Result<T, Departure> legal(mqtt::Decoded<T> decoded, Departure (*to_depart
   return std::move(*decoded);
 }
 
+// Answers that wait for a socket. They are never dropped, so who lets so many wait is ended.
+constexpr std::size_t kMostControlBytes = std::size_t{4} << 20U;
+
 // The version whose rules hold for a frame: before CONNECT has said one, the strictest.
 mqtt::Version framing_of(const Connection& c) {
   return c.state == Connection::State::AwaitingConnect ? mqtt::Version::V5 : c.version;
@@ -63,6 +66,10 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     process(id, all, now);
   }
   c = connections_.find(id);
+  if (c != nullptr && c->outbox && c->outbox->size() - c->outbox->data_size() > kMostControlBytes) {
+    leave(id, {.cause = DisconnectReason::WriteStalled, .detail = "the peer asks and does not read the answers"}, now);
+    return;
+  }
   if (c == nullptr || !was_connected || c->keep_alive.last_heard() == heard_before) return;
   if (PresenceRecord* record = presence_.find(c->presence); record != nullptr) {
     record->rhythm.beat(now - heard_before);
@@ -93,6 +100,7 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
     if (!*header || (*header)->size() > bytes.size()) {
       c->unfinished.assign(bytes.begin(), bytes.end());
       c->keep_alive.heard_part(bytes.size(), now);
+      if (!connecting) watch_unfinished(id, *c, now);
       return;
     }
     const mqtt::FrameHeader& frame = **header;
@@ -127,7 +135,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
         std::vector<std::uint8_t> unread(frame.begin(), frame.end());
         unread.insert(unread.end(), rest.begin(), rest.end());
         const std::uint64_t socket = c.peer->socket;
-        effects_.handovers.push_back({id, socket, home, std::move(*c.peer), c.opened_at, std::move(unread)});
+        effects_.handovers.push_back({id, socket, home, std::move(*c.peer), c.opened_at, now, std::move(unread)});
         stop(c.timer);
         connections_.erase(id);
         moved = true;
@@ -136,6 +144,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
     }
   }
   heard(c, now);
+  if (c.connect_read_at == base::Instant()) c.connect_read_at = now;
   const auto packet = mqtt::decode_connect(header, body);
   if (!packet) {
     Departure departure = malformed(packet.error());
@@ -220,7 +229,11 @@ Shard::Step Shard::disconnect_packet(ConnectionId id, Connection& c, const mqtt:
     if (s != nullptr && s->expiry_s == 0 && *expiry != 0) {
       return std::unexpected(protocol_error("Session Expiry Interval", "was 0 in CONNECT and cannot be raised"));
     }
-    if (s != nullptr) s->expiry_s = std::min(*expiry, limits().max_session_expiry_s);
+    if (s != nullptr) {
+      s->expiry_s = std::min(*expiry, limits().max_session_expiry_s);
+      if (PresenceRecord* record = presence_.find(s->presence); record != nullptr)
+        record->session_expiry_s = s->expiry_s;
+    }
   }
   Departure departure;
   departure.cause = packet.reason == ReasonCode::Success              ? DisconnectReason::ClientDisconnect
@@ -269,10 +282,14 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
   const bool done = verdict.kind == AuthVerdict::Kind::Success;
   if (done && connecting) {
     const auto bytes = std::move(c->connect_packet);
-    const auto header = mqtt::decode_header(*bytes, limits().max_packet_size);
+    const auto header = mqtt::decode_header(*bytes, mqtt::kMaxRemainingLength);
+    CHECK(header.has_value() && header->has_value());
     const auto packet = mqtt::decode_connect(**header, base::Bytes(*bytes).subspan((*header)->header_size));
     CHECK(packet.has_value());
-    if (auto step = attach(id, *c, *packet, data, now); !step) leave(id, step.error(), now);
+    // Much may have happened since: the broker may be stopping.
+    auto step = check_connect(*c, *packet, now);
+    if (step) step = attach(id, *c, *packet, data, now);
+    if (!step) leave(id, step.error(), now);
     return;
   }
   mqtt::Auth answer;

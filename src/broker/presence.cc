@@ -38,8 +38,12 @@ void RecentCount::add(std::int64_t unix_ms) {
   }
   while (!buckets_.empty() && buckets_.front().slot + kBucketsADay < slot) buckets_.erase(buckets_.begin());
   // A wall clock that was set back: what is counted for later is counted for now.
-  while (!buckets_.empty() && buckets_.back().slot > slot) buckets_.pop_back();
-  buckets_.push_back({slot, 1});
+  std::uint32_t count = 1;
+  while (!buckets_.empty() && buckets_.back().slot >= slot) {
+    count += buckets_.back().count;
+    buckets_.pop_back();
+  }
+  buckets_.push_back({slot, count});
 }
 
 std::uint32_t RecentCount::last_hour(std::int64_t unix_ms) const {

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include <boost/container/devector.hpp>
 #include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 
@@ -71,7 +72,7 @@ class Rhythm {
   std::uint8_t beats_ = 0;
 };
 
-// Events in the last hour and day, by buckets of five minutes and of one hour: never more than one bucket too many.
+// Events in the last hour and day, by buckets of five minutes: never more than one bucket too many.
 class RecentCount {
  public:
   void add(std::int64_t unix_ms);
@@ -97,8 +98,8 @@ struct PresenceEvent {
 
 struct PresenceRecord {
   std::string client_id;
-  // Rises with every connection of this client id, over restarts too: a consumer throws away what is lower than it has
-  // seen.
+  // Rises with every connection of this client id: a consumer throws away what is lower than it has seen. It rises over
+  // restarts, too, as long as the wall clock is not set back by more than the broker was away.
   std::uint64_t incarnation = 0;
   // Rises with every event of an incarnation.
   std::uint32_t sequence = 0;
@@ -133,7 +134,7 @@ struct PresenceRecord {
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
 
-  std::deque<PresenceEvent> history;  // oldest first, bounded
+  boost::container::devector<PresenceEvent> history;  // oldest first, bounded; nothing is allocated while it is empty
 };
 
 // What the connection and the session of a client know at this moment.

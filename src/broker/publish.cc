@@ -319,39 +319,62 @@ void Shard::retain(const MessagePtr& message, base::Instant now) {
   Retained* kept = retained_.find(topic);
   if (kept != nullptr && kept->position > message->position()) return;
   const bool deletes = message->payload().empty();
-  if (kept == nullptr) {
-    if (!deletes && retained_count_ >= limits().max_retained_messages) {
-      ++stats_.publish_dropped;
+  const std::size_t replaced = kept != nullptr && kept->message ? kept->message->size() : 0;
+  if (!deletes && ((replaced == 0 && retained_count_ >= limits().max_retained_messages) ||
+                   retained_bytes_ - replaced + message->size() > limits().max_retained_bytes)) {
+    ++stats_.publish_dropped;
+    constexpr base::Duration kSaidEvery = base::seconds(10);
+    if (now - retained_full_logged_ >= kSaidEvery) {
+      retained_full_logged_ = now;
       log(LogLevel::Warn, "retained_full",
-          fmt::format("Retained message not kept: limits.max_retained_messages ({}) is reached.",
-                      limits().max_retained_messages));
-      return;
+          "Retained messages are not kept: retained.max_messages or retained.max_bytes is reached.");
     }
-    if (deletes && setup_.shards == 1) return;
-    kept = &retained_.set(topic, {});
-  }
-  if (kept->message) --retained_count_;
-  if (kept->timer) {
-    wheel_.cancel(kept->timer);
-    retained_timers_.erase(kept->timer_slot);
-    kept->timer = {};
-    kept->timer_slot = {};
-  }
-  if (deletes && setup_.shards == 1) {
-    retained_.erase(topic);
     return;
   }
-  // A deleted one is remembered for a while: what is older may still be under way from another shard.
-  constexpr base::Duration kRemembered = base::seconds(60);
+  if (kept != nullptr) forget_retained(*kept);
+  // A deleted one is remembered for a while: what is older may still be under way from another shard. Only so many, and
+  // so much.
+  constexpr base::Duration kRemembered = base::seconds(5);
+  constexpr std::size_t kMostTombstones = 10'000;
+  constexpr std::size_t kMostTombstoneBytes = std::size_t{1} << 20U;
+  if (deletes &&
+      (setup_.shards == 1 || tombstones_ >= kMostTombstones || tombstone_bytes_ + topic.size() > kMostTombstoneBytes)) {
+    if (kept != nullptr) retained_.erase(topic);
+    return;
+  }
+  if (kept == nullptr) kept = &retained_.set(topic, {});
   kept->message = deletes ? MessagePtr() : message;
   kept->position = message->position();
-  if (!deletes) ++retained_count_;
+  if (deletes) {
+    ++tombstones_;
+    tombstone_bytes_ += kept->tombstone = topic.size();
+  } else {
+    ++retained_count_;
+    retained_bytes_ += message->size();
+  }
   const base::Instant due = deletes ? now + kRemembered : message->expires();
   if (!due.is_never()) {
     const auto timer = retained_timers_.emplace(RetainedTimer{std::string(topic)});
     kept->timer = arm(due, TimerKind::Retained, timer.value());
     kept->timer_slot = timer;
   }
+}
+
+// What an entry of the index counts for; the entry itself stays.
+void Shard::forget_retained(Retained& kept) {
+  if (kept.timer) {
+    wheel_.cancel(kept.timer);
+    retained_timers_.erase(kept.timer_slot);
+  }
+  if (kept.message) {
+    --retained_count_;
+    retained_bytes_ -= kept.message->size();
+  }
+  if (kept.tombstone > 0) {
+    --tombstones_;
+    tombstone_bytes_ -= kept.tombstone;
+  }
+  kept = {};
 }
 
 }  // namespace vigil::broker

@@ -33,7 +33,6 @@ struct Will {
   std::uint32_t message_expiry_s = 0;  // 0: none
   bool has_message_expiry = false;
   base::Instant due = base::Instant::never();  // once owed
-  bool allowed = true;                         // the client might publish there when it connected
 };
 
 // A subscription as its session knows it; the tree has what matching needs.

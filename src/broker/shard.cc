@@ -50,7 +50,7 @@ Shard::Shard(ShardSetup setup, base::Instant start)
   effects_.late_mail.resize(setup_.shards);
   all_stats_.resize(setup_.shards);
   interest_applied_.resize(setup_.shards);
-  if (limits().sys_enabled) arm(start_ + base::milliseconds(1), TimerKind::System, 0);
+  if (limits().sys_enabled) system_timer_ = arm(start_ + base::milliseconds(1), TimerKind::System, 0);
 }
 
 ConnectionId Shard::opened(PeerInfo peer, base::Instant now) {
@@ -67,6 +67,7 @@ ConnectionId Shard::adopted(HandOver handover, base::Instant now) {
   const ConnectionId id = connections_.emplace();
   Connection& c = connections_.at(id);
   c.opened_at = handover.opened_at;
+  c.connect_read_at = handover.read_at;
   c.peer = std::make_unique<PeerInfo>(std::move(handover.peer));
   c.timer = arm(handover.opened_at + limits().connect_timeout, TimerKind::Connection, id.value());
   const std::vector<std::uint8_t> unread = std::move(handover.unread);
@@ -145,7 +146,7 @@ void Shard::wrote(ConnectionId id, std::size_t written, base::Instant now) {
 void Shard::output_drained(ConnectionId /*id*/, Connection& c, base::Instant now) {
   if (Session* s = sessions_.find(c.session); s != nullptr) {
     pump(c.session, *s, now);
-    if (!s->feeds.empty()) continue_feeds(c.session, *s, now);
+    if (!s->feeds.empty()) continue_feeds(c.session, *s);
   }
 }
 
@@ -173,7 +174,10 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
   setup_.limits = limits;
   setup_.keep_alive = keep_alive;
   presence_.set_bounds({.records = share_of(limits.presence_max_records), .history = limits.presence_history});
-  if (limits.sys_enabled && !sys_was_on) arm(start_, TimerKind::System, 0);
+  if (limits.sys_enabled && !sys_was_on) {
+    stop(system_timer_);
+    system_timer_ = arm(start_, TimerKind::System, 0);
+  }
 }
 
 bool Shard::shut_down(std::size_t limit, base::Instant now) {

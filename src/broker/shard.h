@@ -127,9 +127,8 @@ class Shard {
   static Departure malformed(const mqtt::DecodeError& error);
 
   // --- connect.cc
-  Step connect(ConnectionId id, Connection& c, const mqtt::Connect& packet, base::Instant now);
   Step check_connect(const Connection& c, const mqtt::Connect& packet, base::Instant now);
-  Step admit(const Session* live, base::Instant now);
+  Step admit(const Connection& c, const Session* existing, base::Instant now);
   Step begin_authentication(ConnectionId id, Connection& c, const mqtt::Connect& packet);
   Step attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
               base::Instant now);
@@ -147,7 +146,7 @@ class Shard {
 
   // --- leave.cc
   void leave(ConnectionId id, const Departure& departure, base::Instant now);
-  void refuse(ConnectionId id, Connection& c, const Departure& departure);
+  void refuse(ConnectionId id, Connection& c, const Departure& departure, base::Instant now);
   void close_effect(ConnectionId id, Connection& c, DisconnectReason reason);
   void client_away(SessionId session_id, Session& s, const Departure& departure, base::Instant now);
   void end_session(SessionId id, base::Instant now);
@@ -186,9 +185,20 @@ class Shard {
   void drop_expired(Session& s, base::Instant now);
   bool window_open(const Connection& c, DeliveryState& d) const;
   void unqueue(Session& s, const Delivery& delivery);  // counts only
+  // Takes what `gone(delivery)` names out of the queue, in one pass.
+  template <class F>
+  void drop_queued(Session& s, F&& gone) {
+    auto& queue = s.delivery->queue;
+    const auto end = std::remove_if(queue.begin(), queue.end(), [&](const Delivery& waiting) {
+      if (!gone(waiting)) return false;
+      unqueue(s, waiting);
+      return true;
+    });
+    queue.erase(end, queue.end());
+  }
   // Sends what the window and the output allow, oldest first.
   void pump(SessionId id, Session& s, base::Instant now);
-  enum class Sent { Yes, TooLarge, Expired };
+  enum class Sent { Yes, TooLarge };
   Sent send_publish(ConnectionId id, Connection& c, const MessagePtr& message, const Terms& terms,
                     mqtt::PacketId packet_id, bool dup, base::Instant now);
   Step client_ack(ConnectionId id, Connection& c, const mqtt::Ack& packet, base::Instant now);
@@ -221,6 +231,7 @@ class Shard {
 
   // --- timers.cc
   void connection_timer(ConnectionId id, base::Instant now);
+  void watch_unfinished(ConnectionId id, Connection& c, base::Instant since);
   void session_timer(SessionId id, base::Instant now);
   void retained_timer(std::uint64_t owner, base::Instant now);
   void arm_keep_alive(ConnectionId id, Connection& c);
@@ -237,7 +248,7 @@ class Shard {
   void publish_broker_stats(base::Instant now);
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);
-  void continue_feeds(SessionId sid, Session& s, base::Instant now);
+  void continue_feeds(SessionId sid, Session& s);
   void system_reply(SystemReplyMail& reply, base::Instant now);
   SystemReplyMail system_page(const SystemQueryMail& query, base::Instant now);
   LiveView live_view(const PresenceRecord& record) const;
@@ -264,9 +275,15 @@ class Shard {
     Position position;
     base::TimerId timer;
     base::SlotId<RetainedTimerTag> timer_slot;
+    std::size_t tombstone = 0;  // bytes that a deleted one counts for
   };
+  void forget_retained(Retained& kept);
   topics::RetainedTree<Retained> retained_;
   std::size_t retained_count_ = 0;  // without the deleted
+  std::size_t retained_bytes_ = 0;
+  std::size_t tombstones_ = 0;
+  std::size_t tombstone_bytes_ = 0;
+  base::Instant retained_full_logged_;
   struct RetainedTimer {
     std::string topic;
   };
@@ -282,6 +299,7 @@ class Shard {
   std::deque<PendingSubAck> subacks_;  // in the order of what they need
   std::uint64_t interest_told_ = 0;
   std::vector<std::uint64_t> interest_applied_;  // by shard
+  std::uint64_t retained_work_ = 0;              // retained messages looked at for subscriptions, ever
   // False if it is larger than the client takes.
   bool send_suback(const PendingSubAck& pending);
   static Departure answer_too_large();
@@ -300,6 +318,9 @@ class Shard {
   std::uint32_t next_feed_ = 1;
   base::Instant connects_window_;  // the second in which connects are counted
   std::uint32_t connects_in_window_ = 0;
+  base::Instant refusals_window_;  // the second in which refusals are logged
+  std::uint32_t refusals_in_window_ = 0;
+  base::TimerId system_timer_;
   bool shutting_down_ = false;
   std::uint32_t shutdown_cursor_ = 0;
 

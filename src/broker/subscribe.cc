@@ -21,6 +21,9 @@ bool may_match_clients(std::string_view filter) {
 // SUBACKs of one connection that wait for other shards.
 constexpr std::uint32_t kMostPendingSubAcks = 1024;
 
+// Retained messages looked at for one SUBSCRIBE before further filters in it are refused.
+constexpr std::uint64_t kMostRetainedAPacket = 1'000'000;
+
 }  // namespace
 
 Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now) {
@@ -34,8 +37,14 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
                                      .detail = "switched off on this broker"});
   }
   PendingSubAck pending{.connection = id, .packet_id = packet.packet_id};
+  const std::size_t most = limits().max_subscriptions_per_session;
+  std::size_t handled = 0;
+  const std::uint64_t delivered_before = retained_work_;
   for (const auto& entry : packet.entries) {
-    pending.reasons.push_back(subscribe_one(c.session, s, c, entry, subscription_id, now));
+    // A filter named again replaces itself; so many of them, or so much to deliver, is no subscriber's need.
+    const bool too_much = handled++ >= most || retained_work_ - delivered_before > kMostRetainedAPacket;
+    pending.reasons.push_back(too_much ? ReasonCode::QuotaExceeded
+                                       : subscribe_one(c.session, s, c, entry, subscription_id, now));
   }
   // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
   // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
@@ -49,7 +58,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   } else {
     subacks_.push_back(std::move(pending));
   }
-  if (!s.feeds.empty()) continue_feeds(c.session, s, now);
+  if (!s.feeds.empty()) continue_feeds(c.session, s);
   return {};
 }
 
@@ -249,6 +258,7 @@ void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view fi
   terms.retained_at_subscribe = true;
   if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
   retained_.for_each_match(filter, [&](std::string_view, Retained& retained) {
+    ++retained_work_;
     if (!retained.message || retained.message->expired(now)) return;
     if (subscription.options.no_local && retained.message->publisher() == Publisher{sid, setup_.id}) return;
     terms.qos = std::min(retained.message->qos(), subscription.options.qos);

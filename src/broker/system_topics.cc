@@ -43,6 +43,7 @@ void Shard::note(PresenceRecord& record, PresenceEvent event, base::Instant now)
   presence_.note(record, event);
   if (!heard) return;
   const std::string topic = fmt::format("{}{}", kPrefix, topic_level(record.client_id));
+  if (topic.size() + kState.size() > UINT16_MAX) return;  // no topic can be so long
   route(broker_message(topic + "/event", event_json(record, event, setup_.node_id), false), {}, now);
   route(broker_message(topic + std::string(kState), state_json(record, live_view(record), setup_.node_id, moment(now)),
                        false),
@@ -82,10 +83,9 @@ void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, c
 }
 
 // Asks for the next page of each walk, as far as the client's output has room.
-void Shard::continue_feeds(SessionId sid, Session& s, base::Instant now) {
+void Shard::continue_feeds(SessionId sid, Session& s) {
   if (!s.connected()) return;
   Connection& c = connections_.at(s.connection);
-  std::vector<SystemReplyMail> own;
   for (SystemFeed& feed : s.feeds) {
     if (feed.waiting) continue;
     if (!room(c)) {
@@ -94,13 +94,9 @@ void Shard::continue_feeds(SessionId sid, Session& s, base::Instant now) {
     }
     feed.waiting = true;
     SystemQueryMail query{.session = sid, .feed = feed.id, .filter = feed.filter, .cursor = feed.cursor};
-    if (feed.shard == setup_.id) {
-      own.push_back(system_page(query, now));
-    } else {
-      post(static_cast<ShardId>(feed.shard), std::move(query));
-    }
+    // To this shard by mail as well: so a walk takes a page a turn.
+    post(static_cast<ShardId>(feed.shard), std::move(query));
   }
-  for (SystemReplyMail& reply : own) system_reply(reply, now);
 }
 
 SystemReplyMail Shard::system_page(const SystemQueryMail& query, base::Instant now) {
@@ -144,7 +140,7 @@ void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
   if (feed->subscription_id != 0) terms.subscription_ids.push_back(feed->subscription_id);
   if (feed->shard >= setup_.shards) s->feeds.erase(feed);
   for (const MessagePtr& state : reply.states) deliver(reply.session, *s, state, terms, now);
-  if (!s->feeds.empty()) continue_feeds(reply.session, *s, now);
+  if (!s->feeds.empty()) continue_feeds(reply.session, *s);
 }
 
 void Shard::publish_broker_stats(base::Instant now) {

@@ -33,7 +33,8 @@ void Shard::advance(base::Instant now) {
       case TimerKind::Retained: retained_timer(owner.id, now); break;
       case TimerKind::System:
         publish_broker_stats(now);
-        if (limits().sys_enabled) arm(now + limits().sys_interval, TimerKind::System, 0);
+        system_timer_ = {};
+        if (limits().sys_enabled) system_timer_ = arm(now + limits().sys_interval, TimerKind::System, 0);
         break;
     }
   }
@@ -46,6 +47,12 @@ void Shard::arm_keep_alive(ConnectionId id, Connection& c) {
   c.timer = arm(on_tick(due, start_, setup_.keep_alive.tick), TimerKind::Connection, id.value());
 }
 
+// Without a keep alive nothing else would find a peer that leaves a packet unfinished.
+void Shard::watch_unfinished(ConnectionId id, Connection& c, base::Instant since) {
+  if (c.keep_alive.enabled() || c.timer || c.unfinished.empty()) return;
+  c.timer = arm(since + limits().write_stall_timeout, TimerKind::Connection, id.value());
+}
+
 void Shard::connection_timer(ConnectionId id, base::Instant now) {
   Connection* found = connections_.find(id);
   if (found == nullptr) return;
@@ -56,6 +63,24 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
           {.cause = DisconnectReason::ConnectTimeout,
            .detail = "no complete CONNECT, or authentication not finished, in time"},
           now);
+    return;
+  }
+  if (!c.keep_alive.enabled()) {
+    if (c.unfinished.empty()) return;
+    // It may be another packet's beginning than the one the timer was set for.
+    if (now - c.keep_alive.last_heard() < limits().write_stall_timeout) {
+      watch_unfinished(id, c, c.keep_alive.last_heard());
+      return;
+    }
+    if (!c.keep_alive.credit_progress(limits().min_receive_rate, limits().write_stall_timeout)) {
+      leave(id,
+            {.cause = DisconnectReason::ProtocolError,
+             .field = "packet",
+             .detail = "arrives more slowly than limits.min_receive_rate"},
+            now);
+      return;
+    }
+    watch_unfinished(id, c, now);
     return;
   }
   if (c.keep_alive.expired(now) && !c.keep_alive.credit_progress(limits().min_receive_rate)) {
@@ -112,7 +137,8 @@ void Shard::retained_timer(std::uint64_t owner, base::Instant now) {
   Retained* kept = retained_.find(topic);
   if (kept == nullptr || kept->timer_slot != id) return;
   if (kept->message && !kept->message->expired(now)) return;
-  if (kept->message) --retained_count_;
+  kept->timer = {};  // it has fired
+  forget_retained(*kept);
   retained_.erase(topic);
 }
 
