@@ -220,8 +220,8 @@ Log::~Log() {
 }
 
 void Log::finish() {
-  // The thread gives up at its deadline; what it does then is done in a moment.
-  constexpr std::int64_t kMomentMs = 100;
+  // The thread gives up at its deadline; what it does then takes no time worth mentioning, if it gets to run.
+  constexpr std::int64_t kMomentMs = 1000;
   writer_->sink->deadline_ms = steady_now_ms() + writer_->patience_ms;
   writer_->logger->flush();
   writer_->sink->wait_flushed(writer_->patience_ms + kMomentMs);
