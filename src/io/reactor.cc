@@ -13,7 +13,7 @@
 namespace vigil::io {
 namespace {
 
-constexpr int kEventsPerWait = 512;
+constexpr int kEventsPerWait = Reactor::kMostReports;
 constexpr std::uint64_t kWakeToken = Reactor::kTokens;
 constexpr std::uint64_t kTimerToken = Reactor::kTokens + 1;
 

@@ -45,6 +45,9 @@ class Reactor {
   // Tokens must be below this.
   static constexpr std::uint64_t kTokens = UINT64_MAX - 1;
 
+  // Reports of one wait(), at most: after fewer there was nothing else.
+  static constexpr int kMostReports = 512;
+
   static Result<Reactor> create(Precision precision = Precision::Automatic);
   Reactor(Reactor&& other) noexcept;
   Reactor(const Reactor&) = delete;
@@ -58,8 +61,8 @@ class Reactor {
   Result<void> remove(int fd);
 
   // Waits until something is ready, notify() was called, or `until` has come (none or never(): for ever; past: only
-  // looks). Replaces `out` by at most 512 reports; the rest comes with the next call, in turn. May come back early with
-  // none: signals, notify().
+  // looks). Replaces `out` by at most kMostReports; the rest comes with the next call, in turn. May come back early
+  // with none: signals, notify().
   Result<void> wait(std::optional<base::Instant> until, std::vector<Ready>& out);
 
   // Any thread. Ends the current wait, or the next one. Many calls before the shard comes back cost one system call.

@@ -67,6 +67,7 @@ class Peer {
   broker::ConnectionId connection;  // this shard's
   bool blocked = false;             // output waits until the socket is writable
   bool broken = false;              // writing failed
+  base::Instant held_until;         // while other shards cannot follow, it is not read before
 
  private:
   void set_user_timeout(base::Duration timeout);  // 0: the kernel's default

@@ -15,8 +15,18 @@ constexpr std::size_t kReadBytes = 64 * 1024;
 // A turn that comes so much later than it was due looks at all sockets again before it judges anybody.
 constexpr base::Duration kLate = base::milliseconds(50);
 constexpr base::Duration kWallClockEvery = base::seconds(1);
-// While so much mail waits at another shard, nothing is read from clients: their messages would be added to it.
+// While so much mail waits at another shard, clients are read in slices, and whoever added to that mail only now and
+// then: often enough that its keep alive is heard, rarely enough that the mail does not grow.
 constexpr std::size_t kMaxWaitingMail = 65'536;
+constexpr base::Duration kHeldBack = base::seconds(1);
+constexpr std::size_t kCrowdedBytes = 2 * 1024;
+// What is read of one connection when somebody is to be judged: all input comes first, but quickly.
+constexpr std::size_t kHurriedBytes = 16 * 1024;
+// After so much input what it brought about is done before more is taken in: outboxes are bounded.
+constexpr std::size_t kBytesPerStep = 256 * 1024;
+constexpr std::size_t kMailsPerStep = 1'000;
+// Looks at the sockets before somebody is judged late, at most.
+constexpr int kLooks = 64;
 constexpr base::Duration kCongestionPause = base::milliseconds(1);
 constexpr std::size_t kClosesPerTurn = 256;
 
@@ -78,19 +88,15 @@ void Shard::turn() {
 
   now_ = io::monotonic_now();
   const bool late = now_ - core_.next_deadline() > kLate;
+  const bool seen_all = events_.size() < io::Reactor::kMostReports && !unapplied_;
   sync_wall_clock();
   read_sockets();
   // Posts are taken out first and worked off last, so that mail posted before one of them comes before it.
   posts_.drain(posts_in_);
   take_mail();
   take_posts(posts_in_);
-  if (late) {
-    // Whoever spoke while we were away has spoken in time.
-    apply();
-    const auto looked = reactor_.wait(kNow, events_);
-    CHECK(looked.has_value());
-    read_sockets();
-  }
+  // Whoever spoke while we were away has spoken in time.
+  if (late || (!seen_all && core_.next_deadline() <= now_)) look_again();
   if (closing_) core_.shut_down(kClosesPerTurn, now_);
   now_ = io::monotonic_now();
   if (accepting_ && accept_again_ <= now_) watch_listeners();
@@ -113,43 +119,85 @@ void Shard::sync_wall_clock() {
 // Each socket once: after a read the core may have asked to move or close the connection, and that has to be done
 // before more is read of it. What is left is reported again.
 void Shard::read_sockets() {
+  // The sockets stay ready.
   if (unapplied_) return;
-  if (congested()) {
-    // The sockets stay ready, so the reactor would not wait.
-    std::this_thread::sleep_for(kCongestionPause);
-    return;
-  }
+  bool served = false;
   for (const io::Ready& event : events_) {
     if (event.token < context_.listening.size()) {
       accept_from(event.token);
+      served = true;
     } else {
-      serve(PeerId::from_value(event.token), event);
+      served |= serve(PeerId::from_value(event.token), event);
     }
+    if (!make_room()) return;
   }
   reading_.swap(broken_);
   for (const PeerId id : reading_) {
     if (Peer* peer = peers_.find(id); peer != nullptr && read_once(id, *peer)) broken_.push_back(id);
   }
   reading_.clear();
+  // Only such as are held back were ready, and they stay so: the reactor would not wait.
+  if (!served && !events_.empty()) std::this_thread::sleep_for(kCongestionPause);
 }
 
-void Shard::serve(PeerId id, const io::Ready& event) {
+// Does what enough input has brought about. False if the core is still not done with it.
+bool Shard::make_room() {
+  if (step_bytes_ < kBytesPerStep) return true;
+  step_bytes_ = 0;
+  apply();
+  return !unapplied_;
+}
+
+// Sees all input there is, and all output that goes, in small slices; bounded.
+void Shard::look_again() {
+  for (int look = 0; look < kLooks; ++look) {
+    apply();
+    if (unapplied_) continue;
+    const auto looked = reactor_.wait(kNow, events_);
+    CHECK(looked.has_value());
+    const bool all = events_.size() < io::Reactor::kMostReports;
+    read_sockets();
+    if (all) break;
+  }
+  apply();
+}
+
+// False if there was something to be done, and it was put off.
+bool Shard::serve(PeerId id, const io::Ready& event) {
   Peer* peer = peers_.find(id);
-  if (peer == nullptr) return;
+  if (peer == nullptr) return true;
   if (event.writable && peer->blocked) {
     peer->blocked = false;
     // Closing the socket would be the only other way to end its reports.
     CHECK(reactor_.modify(peer->fd(), id.value(), io::Interest::Read).has_value());
     writable_.push_back(peer->connection);
   }
-  if (event.readable || event.hangup || event.error) read_once(id, *peer);
+  if (!event.readable && !event.hangup && !event.error) return true;
+  const bool crowded = congested();
+  if (crowded && now_ < peer->held_until) return event.writable;
+  const std::size_t mail_before = crowded ? outgoing_mail() : 0;
+  read_once(id, *peer);
+  if (crowded && outgoing_mail() > mail_before) peer->held_until = now_ + kHeldBack;
+  return true;
+}
+
+std::size_t Shard::outgoing_mail() {
+  const broker::Effects& effects = core_.effects();
+  std::size_t mail = 0;
+  for (std::size_t i = 0; i < effects.mail.size(); ++i) {
+    if (i != id_) mail += effects.mail[i].size() + effects.late_mail[i].size();
+  }
+  return mail;
 }
 
 // True if there may be more to read.
 bool Shard::read_once(PeerId id, Peer& peer) {
-  const Peer::Input input = peer.read(scratch_);
+  std::size_t most = core_.next_deadline() <= now_ ? kHurriedBytes : kReadBytes;
+  if (congested()) most = kCrowdedBytes;
+  const Peer::Input input = peer.read(std::span(scratch_).first(most));
   // Stamped after the read: a client is never taken for silent for longer than it was.
   now_ = io::monotonic_now();
+  step_bytes_ += input.bytes.size();
   if (!input.bytes.empty()) core_.received(peer.connection, input.bytes, now_);
   if (input.ended) {
     const broker::SocketEnd end = peer.end();
@@ -162,7 +210,18 @@ bool Shard::read_once(PeerId id, Peer& peer) {
 void Shard::take_mail() {
   if (!mail_.drain(mail_in_)) return;
   now_ = io::monotonic_now();
-  for (broker::Mail& mail : mail_in_) core_.mail(std::move(mail), now_);
+  std::size_t taken = 0;
+  for (broker::Mail& mail : mail_in_) {
+    core_.mail(std::move(mail), now_);
+    if (++taken % kMailsPerStep != 0) continue;
+    apply();
+    now_ = io::monotonic_now();
+    if (core_.next_deadline() > now_) continue;
+    look_again();
+    now_ = io::monotonic_now();
+    core_.advance(now_);
+    apply();
+  }
   mail_in_.clear();
 }
 

@@ -89,7 +89,10 @@ class Shard {
 
   // Input.
   void read_sockets();
-  void serve(PeerId id, const io::Ready& event);
+  bool make_room();
+  void look_again();
+  bool serve(PeerId id, const io::Ready& event);
+  std::size_t outgoing_mail();
   bool read_once(PeerId id, Peer& peer);
   void take_mail();
   void take_posts(std::vector<Post>& posts);
@@ -136,6 +139,7 @@ class Shard {
   std::vector<Binding> by_connection_;  // by index of the ConnectionId
 
   std::vector<io::Ready> events_;
+  std::size_t step_bytes_ = 0;  // read since effects were applied for room
   std::vector<PeerId> broken_;  // to be read to the end, as writing has failed
   std::vector<PeerId> reading_;
   std::vector<PeerId> ended_;                   // the core knows; their last bytes may still go
