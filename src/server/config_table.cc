@@ -235,6 +235,8 @@ const std::vector<ConfigKey<Config>>& table() {
 
   limit<&Limits::max_retained_messages>("retained.max_messages", range(0, kU32), kLive,
       "How many topics may have a retained message; when it is reached, further topics keep none."),
+  limit<&Limits::max_retained_bytes>("retained.max_bytes", bytes(1024, 1024 * kGiB), kLive,
+      "How many bytes these messages may have together, with their topics; a message that would go beyond is delivered but not kept."),
 
   limit<&Limits::presence_history>("presence.history", range(0, 10'000), kLive,
       "How many events (connected, disconnected and why, taken over, will published) are remembered for each client."),

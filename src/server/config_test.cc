@@ -532,6 +532,25 @@ TEST(GeneratedFiles, AreUpToDate) {
   expect_file("docs/configuration.md", config_docs());
 }
 
+// `limits.max_connections` in what people read is a key that exists.
+TEST(Documents, NameOnlyKeysThatExist) {
+  std::size_t seen = 0;
+  for (const char* name : {"README.md", "docs/operating.md", "docs/limits.md", "docs/architecture.md"}) {
+    const std::string text = contents(std::filesystem::path(VIGIL_SOURCE_DIR) / name);
+    for (const auto& section : config_sections()) {
+      if (section.name.empty() || section.name == "listener") continue;
+      const std::string start = fmt::format("`{}.", section.name);
+      for (auto at = text.find(start); at != std::string::npos; at = text.find(start, at + 1)) {
+        const std::string path = text.substr(at + 1, text.find_first_of("` =", at + 1) - at - 1);
+        EXPECT_TRUE(std::ranges::any_of(config_keys(), [&](const auto& key) { return key.info.path == path; }))
+            << name << " speaks of " << path;
+        ++seen;
+      }
+    }
+  }
+  EXPECT_GT(seen, 20U);
+}
+
 TEST(GeneratedFiles, HoldEveryKeyAndItsDefault) {
   const std::string file = contents(std::filesystem::path(VIGIL_SOURCE_DIR) / "conf/vigilmq.toml");
   const std::string docs = contents(std::filesystem::path(VIGIL_SOURCE_DIR) / "docs/configuration.md");
