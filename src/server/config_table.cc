@@ -188,7 +188,7 @@ const std::vector<ConfigKey<Config>>& table() {
       "The largest first packet (CONNECT, with its last will), in bytes: it comes from somebody the broker does not know yet."),
   limit<&Limits::max_output_bytes>("limits.max_output_bytes", bytes(1024, 4 * kGiB), kLive,
       "Bytes that may wait for one slow reader; beyond them messages of QoS 0 are dropped and those of QoS 1 and 2 wait in the session."),
-  limit<&Limits::max_client_id_bytes>("limits.max_client_id_bytes", range(23, kU16), kLive,
+  limit<&Limits::max_client_id_bytes>("limits.max_client_id_bytes", range(23, 21'000), kLive,
       "The longest client identifier, in bytes; every broker takes 23 at least."),
   limit<&Limits::max_topic_levels>("limits.max_topic_levels", range(1, 32'768), kLive,
       "The most levels (parts between slashes) that a topic or a topic filter may have."),
