@@ -277,9 +277,9 @@ const std::vector<ConfigKey<ListenerConfig>>& listener_table() {
   listener<&ListenerConfig::tcp_keepalive_interval>("tcp_keepalive_interval_s", range(1, 32'767),
       "How long it waits for the answer before it asks again."),
   listener<&ListenerConfig::tcp_keepalive_count>("tcp_keepalive_count", range(1, 127),
-      "After so many questions without an answer the connection is dead; on Linux tcp_user_timeout_s decides instead where it is above 0."),
+      "After so many questions without an answer the connection is dead: with the defaults, two minutes after the client's machine was last heard."),
   listener<&ListenerConfig::tcp_user_timeout>("tcp_user_timeout_s", range(0, kDay),
-      "A connection whose data nobody acknowledges for so long is dead; with a keep alive of K seconds it is 1.5 x K if that is less, but never below 5 s; 0 leaves both to the operating system (about 15 minutes), except where K sets it."),
+      "A connection without keep alive whose data nobody acknowledges for so long is dead; with a keep alive of K seconds it is 1.5 x K, 5 s at least and no longer than an idle one takes; 0 leaves it to the operating system (about 15 minutes)."),
   };
   return keys;
 }
