@@ -332,7 +332,12 @@ void World::read_link(LinkId id, bool all) {
     const std::size_t limit = whole ? SIZE_MAX : 1 + random_.below(link.link.unread());
     const std::vector<std::uint8_t> bytes = link.link.server_read(limit);
     note(1, id, bytes);
-    if (observer_ != nullptr) observer_->on_read(id, bytes, now_);
+    // A connection that was ended earlier in this turn, by a take-over, say, still has its socket: nothing of it counts
+    // any more.
+    const bool ended = std::ranges::any_of(shard.core->effects().closes, [&link](const broker::Close& close) {
+      return close.connection == link.connection;
+    });
+    if (observer_ != nullptr && !ended) observer_->on_read(id, bytes, now_);
     shard.core->received(link.connection, bytes, now_);
     if (link.link.readable()) mark_ready(id);
     return;
