@@ -199,12 +199,24 @@ def test_a_connect_beyond_the_quota_disturbs_nobody(start_broker):
     broker = start_broker({"limits.max_connections": 2})
     live, other = broker.client("dev"), broker.client("other")
     third = broker.client()
-    third.send_connect("dev")
+    third.send_connect("third")
     packets = third.until_closed(2)
     assert [packet.reason for packet in packets] == [0x97]
     live.ping()
     other.ping()
     live.quiet(0.1)
+
+
+def test_at_the_quota_a_client_still_takes_over_its_own_old_connection(start_broker):
+    """All clients come back at once after a cut cable: none of them adds a connection."""
+    broker = start_broker({"limits.max_connections": 2})
+    old, other = broker.client("dev"), broker.client("other")
+    new = broker.client()
+    new.send_connect("dev")
+    assert new.expect(wire.CONNACK).reason == 0
+    assert old.until_closed(2)[-1].reason == 0x8E
+    new.ping()
+    other.ping()
 
 
 def test_a_crowd_faster_than_allowed_is_told_so(start_broker):
