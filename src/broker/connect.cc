@@ -250,7 +250,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   record.keep_alive_s = keep_alive_s;
   record.address = c.peer->address;
   record.proxied = c.peer->proxied;
-  record.connected_at_ms = at.unix_ms;
+  record.connected_at_ms = moment(c.connect_read_at).unix_ms;
   record.rhythm = {};
   ++record.connects;
   note(record,

@@ -92,7 +92,7 @@ class Shard {
 
   // --- shard.cc
   Moment moment(base::Instant now) const {
-    return {now, wall_ms_ + std::chrono::duration_cast<base::milliseconds>(now - wall_at_).count()};
+    return {now, wall_ms_ + std::chrono::floor<base::milliseconds>(now - wall_at_).count()};
   }
   Outbox& outbox_of(ConnectionId id, Connection& c);
   void to_send(ConnectionId id, Connection& c);

@@ -6,10 +6,8 @@
 namespace vigil::broker {
 namespace {
 
-using mqtt::Property;
 using mqtt::ReasonCode;
 using mqtt::RetainHandling;
-using mqtt::Version;
 
 ReasonCode granted(mqtt::QoS qos) { return static_cast<ReasonCode>(qos); }
 
