@@ -64,6 +64,11 @@ void Oracle::on_arrival(LinkId link, base::Bytes bytes, Instant now) {
   while (c.arriving.next()) c.last_arrival = now;
 }
 
+void Oracle::on_judged(LinkId link, Instant now) {
+  Conn& c = conn(link);
+  c.silent_when_judged = now - c.last_arrival;
+}
+
 void Oracle::on_read(LinkId link, base::Bytes bytes, Instant now) {
   now_ = now;
   Conn& c = conn(link);
@@ -621,10 +626,10 @@ void Oracle::on_close(LinkId link, broker::DisconnectReason reason, Instant now)
                 std::string(broker::name(reason)).c_str());
   if (reason == broker::DisconnectReason::KeepAliveTimeout) {
     ++counts_.timeouts;
-    const Duration silent = now - c.last_arrival;
+    const Duration silent = c.silent_when_judged;
     if (c.keep_alive_s == 0) fail(link, "closed for keep alive, which is off");
     if (silent < one_and_a_half(c.keep_alive_s)) {
-      fail(link, fmt::format("closed for keep alive {:.6f} s after its last packet reached the socket; K is {}",
+      fail(link, fmt::format("judged dead {:.6f} s after its last packet reached the socket; K is {}",
                              in_seconds(silent), c.keep_alive_s));
     }
     keep_alive_check(link, c);

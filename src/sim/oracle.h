@@ -36,6 +36,7 @@ class Oracle final : public Observer {
   void watch(const World& world) { world_ = &world; }
 
   void on_read(LinkId link, base::Bytes bytes, base::Instant now) override;
+  void on_judged(LinkId link, base::Instant now) override;
   void on_write(LinkId link, base::Bytes bytes, base::Instant now) override;
   void on_offer(LinkId link, base::Bytes bytes, base::Instant now) override;
   void on_close(LinkId link, broker::DisconnectReason reason, base::Instant now) override;
@@ -163,9 +164,10 @@ class Oracle final : public Observer {
     std::uint32_t receive_maximum = 65535;
     std::uint32_t max_packet = 0;
     std::uint32_t alias_maximum = 0;
-    std::optional<std::size_t> will;  // into wills_
-    Instant last_arrival;             // of a complete packet, at the socket
-    Instant last_read;                // of a complete packet, by the core
+    std::optional<std::size_t> will;       // into wills_
+    Instant last_arrival;                  // of a complete packet, at the socket
+    base::Duration silent_when_judged{0};  // since that
+    Instant last_read;                     // of a complete packet, by the core
     std::uint64_t part_bytes = 0;
     bool goodbye = false;  // DISCONNECT of the kind that cancels the will was read last
     std::uint64_t generation = 0;

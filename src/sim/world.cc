@@ -446,6 +446,7 @@ void World::finish(unsigned shard) {
     if (LinkState* link = find(shard, connection, &id); link != nullptr) {
       evidence.unacknowledged_segments = link->link.silent() && link->link.outstanding() > 0 ? 1 : 0;
       evidence.retransmits = evidence.unacknowledged_segments > 0 ? 3 : 0;
+      if (observer_ != nullptr) observer_->on_judged(id, now_);
     }
     state.core->judge(connection, evidence, now_);
   }

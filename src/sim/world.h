@@ -45,6 +45,8 @@ class Observer {
   virtual ~Observer() = default;
   // The core was given these bytes.
   virtual void on_read(LinkId, base::Bytes, base::Instant) {}
+  // The core is about to decide whether a silent connection is dead. What arrives from here on came too late for it.
+  virtual void on_judged(LinkId, base::Instant) {}
   // The socket took these bytes of the core's.
   virtual void on_write(LinkId, base::Bytes, base::Instant) {}
   // The core has these bytes for the socket, which may take fewer of them, or none.
