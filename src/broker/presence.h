@@ -22,15 +22,10 @@
 #include "broker/disconnect_reason.h"
 #include "broker/flapping.h"
 #include "broker/ids.h"
+#include "broker/moment.h"
 #include "mqtt/types.h"
 
 namespace vigil::broker {
-
-// A moment as people read it and as the broker reckons.
-struct Moment {
-  base::Instant at;
-  std::int64_t unix_ms = 0;
-};
 
 enum class PresenceEventKind : std::uint8_t {
   Connected,
