@@ -1,5 +1,5 @@
 // Acknowledgements that a connection owes, in the order of the packets they answer [MQTT-4.6.0-2, -3]. One that waits
-// (for other shards to take the message) holds back those behind it.
+// (for other shards to take the message, for the store to have it) holds back those behind it.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,7 @@ class AckQueue {
     mqtt::ReasonCode reason = mqtt::ReasonCode::Success;
     std::uint32_t waiting = 0;  // receivers that have not answered
     bool matched = false;       // somebody had a matching subscription
+    std::uint64_t needs = 0;    // the batch that must be stored before; 0: none
   };
 
   bool empty() const { return entries_.empty(); }
@@ -39,9 +40,9 @@ class AckQueue {
     --entries_[i].waiting;
     entries_[i].matched |= matched;
   }
-  // The next acknowledgement that may leave, if any.
-  std::optional<Entry> pop_ready() {
-    if (entries_.empty() || entries_.front().waiting > 0) return std::nullopt;
+  // The next acknowledgement that may leave now that all batches up to `stored` are written, if any.
+  std::optional<Entry> pop_ready(std::uint64_t stored) {
+    if (entries_.empty() || entries_.front().waiting > 0 || entries_.front().needs > stored) return std::nullopt;
     const Entry entry = entries_.front();
     entries_.pop_front();
     ++first_;

@@ -235,6 +235,6 @@ struct RecoveredPresence {
   std::vector<std::uint8_t> record;
 };
 
-using Recovered = std::variant<RecoveredSession, RecoveredRetained, RecoveredPresence>;
+using RecoveredFact = std::variant<RecoveredSession, RecoveredRetained, RecoveredPresence>;
 
 }  // namespace vigil::broker

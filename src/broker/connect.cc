@@ -141,6 +141,45 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
   return {};
 }
 
+// In, unless the client has an old connection whose last bytes have not been read yet: `drained` is the one of which
+// they have. What the newcomer sends meanwhile waits.
+Shard::Step Shard::welcome(ConnectionId id, Connection& c, const mqtt::Connect& packet, base::Bytes frame,
+                           std::string_view auth_data, ConnectionId drained, base::Instant now) {
+  const auto found = by_client_.find(packet.client_id);
+  const ConnectionId old = found == by_client_.end() ? ConnectionId() : sessions_.at(found->second).connection;
+  if (!old || old == drained) return attach(id, c, packet, auth_data, now);
+  c.state = Connection::State::TakingOver;
+  c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
+  c.auth_data = auth_data.empty() ? nullptr : std::make_unique<std::string>(auth_data);
+  effects_.takeovers.push_back({old, id});
+  return {};
+}
+
+void Shard::take_over(const TakeOver& takeover, base::Instant now) {
+  const ConnectionId id = takeover.newcomer;
+  Connection* c = connections_.find(id);
+  if (c == nullptr || c->state != Connection::State::TakingOver) return;
+  const auto frame = std::move(c->connect_packet);
+  const auto auth_data = std::move(c->auth_data);
+  const auto header = mqtt::decode_header(*frame, mqtt::kMaxRemainingLength);
+  CHECK(header.has_value() && header->has_value());
+  const auto packet = mqtt::decode_connect(**header, base::Bytes(*frame).subspan((*header)->header_size));
+  CHECK(packet.has_value());
+  auto step = check_connect(*c, *packet, now);
+  if (step) {
+    step = welcome(id, *c, *packet, *frame, auth_data ? std::string_view(*auth_data) : std::string_view(), takeover.old,
+                   now);
+  }
+  if (!step) {
+    leave(id, step.error(), now);
+    return;
+  }
+  if (c->state != Connection::State::Connected) return;
+  const std::vector<std::uint8_t> waiting = std::move(c->unfinished);
+  c->unfinished = {};
+  process(id, waiting, now);
+}
+
 Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
                           base::Instant now) {
   const std::string assigned = packet.client_id.empty() ? new_client_id() : std::string();
@@ -157,6 +196,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   TRY_VOID(admit(c, found == by_client_.end() ? nullptr : sessions_.find(found->second), now));
 
   // From here on the newcomer is in.
+  const std::uint64_t emitted_before = emitted_;
   const Moment at = moment(now);
   const PresenceId presence = presence_.open(client_id);
   PresenceRecord& record = *presence_.find(presence);
@@ -194,7 +234,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
              {"newClientIpAdr", c.peer->address}});
       }
       leave(old.connection, departure, now);
-    } else if (packet.clean_start) {
+    } else if (packet.clean_start || old.expiry_s == 0) {
+      // (One without an expiry is here for its will only: the broker died before its connection did.)
       end_session(old_id, now);
     }
   }
@@ -208,6 +249,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
     sid = sessions_.emplace();
     by_client_.emplace(std::string(client_id), sid);
     sessions_.at(sid).client_id = client_id;
+    sessions_.at(sid).self = {ShardCore::client_hash(client_id)};
   }
   Session& s = sessions_.at(sid);
   if (session_present) {
@@ -224,6 +266,13 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.overflow_logged = false;
   s.may_read_clients = may_read_clients({client_id, s.user_name, c.peer->loopback}, limits());
   if (packet.will) s.will = make_will(*packet.will, limits());
+  store_session(sid, s, now);
+  // The client is told of its session when that is what a restart would find.
+  if (s.joint != 0) {
+    hold(id, c, kPending);
+  } else if (emitted_ != emitted_before) {
+    hold(id, c, last_batch_);
+  }
 
   c.state = Connection::State::Connected;
   c.session = sid;
@@ -232,7 +281,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
   c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
       packet.properties.number_or(Property::TopicAliasMaximum, 0), limits().topic_alias_out_maximum));
-  c.keep_alive.start(keep_alive_s, c.connect_read_at);
+  // An AUTH that came later is the last that was heard.
+  c.keep_alive.start(keep_alive_s, std::max(c.connect_read_at, c.keep_alive.last_heard()));
   stop(c.timer);
   arm_keep_alive(id, c);
   effects_.tcp_timeouts.push_back({id, c.peer->socket, keep_alive_s});

@@ -1,7 +1,8 @@
 // A network peer as the core sees it. Small while idle: what is rarely needed is out of line.
 //
 //   AwaitingConnect ──► Authenticating ──► Connected
-//          └───────────────────────────────────┘      (no enhanced authentication)
+//          ├───────────────────┼────────────────┘      (no enhanced authentication)
+//          └──► TakingOver ◄───┘     └──► Connected    (the old connection's last bytes are read first)
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@
 namespace vigil::broker {
 
 struct Connection {
-  enum class State : std::uint8_t { AwaitingConnect, Authenticating, Connected };
+  enum class State : std::uint8_t { AwaitingConnect, Authenticating, TakingOver, Connected };
 
   State state = State::AwaitingConnect;
   mqtt::Version version = mqtt::Version::V311;
@@ -41,6 +42,7 @@ struct Connection {
   base::Instant connect_read_at;  // when its CONNECT was read from the socket, on whichever shard
 
   std::uint32_t pending_subacks = 0;  // that wait for other shards
+  std::uint64_t held_until = 0;       // nothing is sent before this batch is stored: CONNACK stands first in its output
   SessionId session;
   PresenceId presence;
   std::uint16_t receive_maximum = 65535;  // the client's
@@ -55,7 +57,8 @@ struct Connection {
   std::unique_ptr<InboundAliases> aliases_in;
   std::unique_ptr<OutboundAliases> aliases_out;
   std::unique_ptr<PeerInfo> peer;
-  std::unique_ptr<std::vector<std::uint8_t>> connect_packet;  // while authentication is under way
+  std::unique_ptr<std::vector<std::uint8_t>> connect_packet;  // while authentication or a take-over is under way
+  std::unique_ptr<std::string> auth_data;                     // for CONNACK, while a take-over is under way
   std::unique_ptr<std::string> auth_method;
 
   std::uint64_t packets_received = 0;

@@ -1,4 +1,6 @@
 // Messages to clients and their acknowledgements (4.3, 4.4, 4.9).
+#include <array>
+
 #include <fmt/format.h>
 
 #include "broker/printable.h"
@@ -45,14 +47,14 @@ DeliveryState& Shard::delivery_of(Session& s) {
   return *s.delivery;
 }
 
-bool Shard::window_open(const Connection& c, DeliveryState& d) const {
+bool Shard::window_open(const Connection& c, DeliveryState& d, std::uint64_t number) const {
   const std::size_t window = std::min(c.receive_maximum, limits().max_inflight);
-  return d.inflight.in_window() < window && d.inflight.resent() == d.inflight.size() && d.inflight.has_free_id();
+  return d.inflight.in_window() < window && d.inflight.resent() == d.inflight.size() && d.inflight.has_free_id(number);
 }
 
-void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
+void Shard::deliver(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
   if (!s.connected()) {
-    if (terms.qos != QoS::AtMostOnce || limits().queue_qos0_offline) enqueue(s, message, terms, now);
+    if (terms.qos != QoS::AtMostOnce || limits().queue_qos0_offline) enqueue(sid, s, message, terms, now);
     return;
   }
   Connection& c = connections_.at(s.connection);
@@ -62,7 +64,7 @@ void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, co
     const bool wait =
         s.delivery && (terms.retained_at_subscribe ? !s.delivery->queue.empty() : s.delivery->holds_back_qos0());
     if (wait || (!has_room && terms.retained_at_subscribe)) {
-      enqueue(s, message, terms, now);
+      enqueue(sid, s, message, terms, now);
     } else if (!has_room) {
       ++stats_.publish_dropped;
     } else {
@@ -71,65 +73,116 @@ void Shard::deliver(SessionId /*sid*/, Session& s, const MessagePtr& message, co
     return;
   }
   DeliveryState& d = delivery_of(s);
-  if (!has_room || !d.queue.empty() || !window_open(c, d)) {
-    enqueue(s, message, terms, now);
+  // What must be stored before it is sent waits in the queue for that.
+  const bool stored_first = s.durable && (sink_ != nullptr || message->qos() == QoS::ExactlyOnce);
+  if (!has_room || s.queued() > 0 || stored_first || !window_open(c, d, d.next_number)) {
+    enqueue(sid, s, message, terms, now);
     return;
   }
-  Inflight::Entry& entry = d.inflight.add({message, terms});
+  Delivery delivery{message, terms};
+  if (s.durable) {
+    delivery.number = d.next_number++;
+    delivery.stored = true;
+    emit(Enqueue{s.key, delivery.number, message, terms});
+  }
+  launch(sid, s, c, std::move(delivery), now);
+}
+
+bool Shard::launch(SessionId /*sid*/, Session& s, Connection& c, Delivery&& delivery, base::Instant now) {
+  DeliveryState& d = *s.delivery;
+  if (delivery.number == 0) delivery.number = d.next_number++;
+  Inflight::Entry& entry = d.inflight.add(std::move(delivery));
   d.inflight.set_resent(d.inflight.size());
   ++stats_.inflight_messages;
+  const bool dup = entry.delivery.number < d.sent_below;
+  d.sent_below = std::max(d.sent_below, entry.delivery.number + 1);
   d.inflight.sent(entry);
   const mqtt::PacketId packet_id = entry.packet_id;
-  if (send_publish(s.connection, c, message, terms, packet_id, false, now) == Sent::TooLarge) {
-    d.inflight.erase(packet_id);
-    --stats_.inflight_messages;
+  if (entry.delivery.released) {
+    entry.state = Inflight::State::Released;
+    send_pubrel(s.connection, c, packet_id, entry.delivery.needs);
+    return true;
   }
+  const Delivery& sent = entry.delivery;
+  if (send_publish(s.connection, c, sent.message, sent.terms, packet_id, dup, now) == Sent::Yes) return true;
+  dequeued(s, sent, false);
+  d.inflight.erase(packet_id);
+  --stats_.inflight_messages;
+  return false;
+}
+
+// Only when the store knows that the client has the message: after a restart it must not be sent again.
+void Shard::send_pubrel(ConnectionId id, Connection& c, mqtt::PacketId packet_id, std::uint64_t needs) {
+  if (needs <= stored_) {
+    send_ack(id, c, PacketType::PubRel, packet_id, ReasonCode::Success);
+    return;
+  }
+  const std::array<std::uint8_t, 4> packet = {0x62, 0x02, static_cast<std::uint8_t>(packet_id >> 8U),
+                                              static_cast<std::uint8_t>(packet_id & 0xFFU)};
+  answer_when_stored(id, c, needs, packet);
 }
 
 // Expired messages make room for others. Looked for once a second at most: a full queue must not cost its length for
 // every message.
-void Shard::drop_expired(Session& s, base::Instant now) {
+void Shard::drop_expired(SessionId sid, Session& s, base::Instant now) {
   DeliveryState& d = *s.delivery;
   if (now < d.next_sweep) return;
   d.next_sweep = now + base::seconds(1);
+  if (d.tail.messages > 0 && !d.tail.sweeping && !d.tail.loading) {
+    d.tail.sweeping = true;
+    batch().sweeps.push_back({sid, s.key, d.tail.from});
+  }
   drop_queued(s, [&](const Delivery& waiting) {
-    if (!waiting.message->expired(now)) return false;
+    if (!waiting.message || waiting.needs == kPending || !waiting.message->expired(now)) return false;
     ++stats_.publish_expired;
     return true;
   });
 }
 
-void Shard::enqueue(Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
-  DeliveryState& d = delivery_of(s);
-  if (d.queue.size() >= limits().max_queued_messages || d.queued_bytes + message->size() > limits().max_queued_bytes)
-    drop_expired(s, now);
-  const std::size_t others = d.queue.size() - d.retained_waiting;
+bool Shard::queue_has_room(const DeliveryState& d, std::size_t size, bool retained_at_subscribe) const {
+  const std::size_t others = d.queue.size() - d.retained_waiting + d.tail.messages;
   // What a new subscription is owed at once is bounded by how much is retained, however often it is asked for.
-  const std::size_t most = terms.retained_at_subscribe
-                               ? std::max<std::size_t>(limits().max_queued_messages, retained_count_)
-                               : limits().max_queued_messages;
-  const std::size_t now_waiting = terms.retained_at_subscribe ? d.retained_waiting : others;
-  const bool bytes_full = !terms.retained_at_subscribe && d.queued_bytes + message->size() > limits().max_queued_bytes;
-  if (now_waiting >= most || bytes_full) {
+  if (retained_at_subscribe)
+    return d.retained_waiting < std::max<std::size_t>(limits().max_queued_messages, retained_count_);
+  return others < limits().max_queued_messages && d.queued_bytes + d.tail.bytes + size <= limits().max_queued_bytes;
+}
+
+void Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
+  DeliveryState& d = delivery_of(s);
+  if (!queue_has_room(d, message->size(), false)) drop_expired(sid, s, now);
+  if (!queue_has_room(d, message->size(), terms.retained_at_subscribe)) {
     ++stats_.publish_dropped;
     if (!s.overflow_logged) {
       s.overflow_logged = true;
       log(LogLevel::Warn, "queue_full",
           fmt::format("Queue of client {} is full ({} messages, {} bytes): further messages for it are dropped.",
-                      printable(s.client_id), d.queue.size(), d.queued_bytes),
+                      printable(s.client_id), s.queued(), d.queued_bytes + d.tail.bytes),
           {{"clientId", s.client_id}});
     }
     return;
   }
-  if (terms.retained_at_subscribe) {
-    ++d.retained_waiting;
-  } else {
+  ++stats_.queued_messages;
+  Delivery delivery{message, terms};
+  if (s.durable && terms.qos != QoS::AtMostOnce) {
+    delivery.number = d.next_number++;
+    delivery.stored = true;
+    emit(Enqueue{s.key, delivery.number, message, terms});
+    if (sink_ != nullptr || message->qos() == QoS::ExactlyOnce) delivery.needs = needs();
+    wait_for_store(sid, delivery);
+    if (belongs_on_disk(s, delivery)) {
+      stats_.queued_bytes += message->size();
+      append_to_tail(d.tail, delivery);
+      return;
+    }
+  }
+  if (!terms.retained_at_subscribe) {
     d.queued_bytes += message->size();
     stats_.queued_bytes += message->size();
+  } else {
+    ++d.retained_waiting;
   }
   if (terms.qos == QoS::AtMostOnce) ++d.unnumbered_waiting;
-  ++stats_.queued_messages;
-  d.queue.push_back({message, terms});
+  d.queue.push_back(std::move(delivery));
 }
 
 void Shard::unqueue(Session& s, const Delivery& delivery) {
@@ -139,11 +192,12 @@ void Shard::unqueue(Session& s, const Delivery& delivery) {
     --s.delivery->retained_waiting;
     return;
   }
+  if (!delivery.message) return;
   s.delivery->queued_bytes -= delivery.message->size();
   stats_.queued_bytes -= delivery.message->size();
 }
 
-void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
+void Shard::pump(SessionId sid, Session& s, base::Instant now) {
   if (!s.connected() || !s.delivery) return;
   Connection& c = connections_.at(s.connection);
   DeliveryState& d = *s.delivery;
@@ -164,6 +218,7 @@ void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
       d.inflight.sent(entry);
       if (send_publish(s.connection, c, entry.delivery.message, entry.delivery.terms, entry.packet_id, dup, now) ==
           Sent::TooLarge) {
+        dequeued(s, entry.delivery, false);
         d.inflight.erase_at(i);
         --stats_.inflight_messages;
         continue;
@@ -173,34 +228,29 @@ void Shard::pump(SessionId /*sid*/, Session& s, base::Instant now) {
   }
   while (!d.queue.empty()) {
     Delivery& front = d.queue.front();
+    if (front.needs > stored_) return;
     const bool numbered = front.terms.qos != QoS::AtMostOnce;
-    const bool expired = front.message->expired(now);
+    const bool expired = front.message && front.message->expired(now);
     if (!expired) {
       if (!room(c)) {
         c.blocked = true;
         return;
       }
-      if (numbered && !window_open(c, d)) return;
+      if (numbered && !window_open(c, d, front.number != 0 ? front.number : d.next_number)) return;
     }
     unqueue(s, front);
-    const Delivery delivery = std::move(front);
+    Delivery delivery = std::move(front);
     d.queue.pop_front();
     if (expired) {
+      dequeued(s, delivery, false);
       ++stats_.publish_expired;
     } else if (!numbered) {
       send_publish(s.connection, c, delivery.message, delivery.terms, 0, false, now);
     } else {
-      Inflight::Entry& entry = d.inflight.add(delivery);
-      d.inflight.set_resent(d.inflight.size());
-      ++stats_.inflight_messages;
-      d.inflight.sent(entry);
-      const mqtt::PacketId packet_id = entry.packet_id;
-      if (send_publish(s.connection, c, delivery.message, delivery.terms, packet_id, false, now) == Sent::TooLarge) {
-        d.inflight.erase(packet_id);
-        --stats_.inflight_messages;
-      }
+      launch(sid, s, c, std::move(delivery), now);
     }
   }
+  load_more(sid, s);
 }
 
 // A new connection: everything unacknowledged is to be sent again. PUBREL needs no room in the window and goes at once.
@@ -211,7 +261,7 @@ void Shard::resume(Session& s) {
   Connection& c = connections_.at(s.connection);
   for (std::size_t i = 0; i < inflight.size(); ++i) {
     if (inflight[i].state == Inflight::State::Released) {
-      send_ack(s.connection, c, PacketType::PubRel, inflight[i].packet_id, ReasonCode::Success);
+      send_pubrel(s.connection, c, inflight[i].packet_id, inflight[i].delivery.needs);
     }
   }
 }
@@ -314,9 +364,13 @@ Shard::Step Shard::client_ack(ConnectionId id, Connection& c, const mqtt::Ack& p
         done = true;
         break;
       }
+      if (entry->state != Inflight::State::Released && entry->delivery.stored) {
+        emit(Release{s.key, entry->delivery.number, entry->delivery.message->position()});
+        entry->delivery.needs = last_batch_;
+      }
       entry->state = Inflight::State::Released;
       entry->delivery.message = {};
-      send_ack(id, c, PacketType::PubRel, packet.packet_id, ReasonCode::Success);
+      send_pubrel(id, c, packet.packet_id, entry->delivery.needs);
       return {};
     case PacketType::PubComp:
       if (entry == nullptr) return {};
@@ -326,6 +380,7 @@ Shard::Step Shard::client_ack(ConnectionId id, Connection& c, const mqtt::Ack& p
     default: break;
   }
   if (done) {
+    dequeued(s, entry->delivery, entry->state == Inflight::State::Released);
     s.delivery->inflight.erase(packet.packet_id);
     --stats_.inflight_messages;
     pump(c.session, s, now);
@@ -356,12 +411,14 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
   std::vector<std::pair<topics::InterestIndex::Group*, MessagePtr>> moved;
   const auto taken_away = [&](const Delivery& delivery) {
     topics::InterestIndex::Group* group = delivery.terms.share != 0 ? group_of(delivery.terms.share) : nullptr;
-    if (group == nullptr || !somebody_else(*group)) return false;
+    if (group == nullptr || !delivery.message || delivery.needs == kPending || !somebody_else(*group)) return false;
     if (!delivery.message->expired(now)) moved.emplace_back(group, delivery.message);
     return true;
   };
   stats_.inflight_messages -= d.inflight.erase_if([&](const Inflight::Entry& entry) {
-    return entry.delivery.terms.qos == QoS::AtLeastOnce && taken_away(entry.delivery);
+    if (entry.delivery.terms.qos != QoS::AtLeastOnce || !taken_away(entry.delivery)) return false;
+    dequeued(s, entry.delivery, false);
+    return true;
   });
   drop_queued(s, taken_away);
   for (auto& [group, message] : moved) {
@@ -369,6 +426,10 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
     if (const auto target = share_target(*group, 0, message, matched, now)) {
       PublishMail mail;
       mail.message = message;
+      if (sink_ != nullptr) {
+        mail.receipt.joint = sink_->id;
+        ++sink_->waiting;
+      }
       mail.shares.push_back({std::string(group->group()), std::string(group->filter())});
       post(*target, std::move(mail));
     }

@@ -22,8 +22,14 @@ struct Terms {
 };
 
 struct Delivery {
-  MessagePtr message;
+  MessagePtr message;  // null once the client has it and only its number is left (QoS 2)
   Terms terms;
+  // Its place among the messages of QoS 1 and 2 of its session; decides the packet identifier. 0: has none yet.
+  std::uint64_t number = 0;
+  // The batch that must be stored before the client may see it; 0: none (change.h).
+  std::uint64_t needs = 0;
+  bool stored = false;    // the store has it, or will
+  bool released = false;  // came from the store as a QoS 2 message that the client has
 };
 
 }  // namespace vigil::broker

@@ -19,6 +19,7 @@ std::string_view name(DisconnectReason reason) {
     case DisconnectReason::NotAuthorized: return "NOT_AUTHORIZED";
     case DisconnectReason::AdministrativeAction: return "ADMINISTRATIVE_ACTION";
     case DisconnectReason::ServerShutdown: return "SERVER_SHUTDOWN";
+    case DisconnectReason::ServerFailure: return "SERVER_FAILURE";
   }
   return "UNKNOWN";
 }

@@ -22,6 +22,7 @@ enum class DisconnectReason : std::uint8_t {
   NotAuthorized,
   AdministrativeAction,
   ServerShutdown,
+  ServerFailure,  // the broker died, and found the client connected in its store when it came back
 };
 
 // "KEEP_ALIVE_TIMEOUT"

@@ -1,5 +1,5 @@
-// What a turn of the core asks of the world outside. Collected during the turn, applied once, in this order: mail,
-// closes, handovers, TCP settings, sends, log. (A closed connection's last bytes go before the sends: the loser of a
+// What a turn of the core asks of the world outside. Collected during the turn, applied once, in this order: store,
+// mail, closes, handovers, TCP settings, sends, suspects, take-overs, log. (A closed connection's last bytes go before the sends: the loser of a
 // take-over hears of it before the winner's CONNACK.)
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "broker/change.h"
 #include "broker/disconnect_reason.h"
 #include "broker/ids.h"
 #include "broker/mail.h"
@@ -62,6 +63,13 @@ struct LogLine {
   std::vector<std::pair<std::string_view, std::string>> fields;
 };
 
+// The client of `old` has connected anew: read what waits in the old socket, to its end and without waiting, then call
+// ShardCore::take_over. A DISCONNECT may be among it, and decides what becomes of the will.
+struct TakeOver {
+  ConnectionId old;
+  ConnectionId newcomer;
+};
+
 // An enhanced authentication method's turn: answer with ShardCore::authenticated.
 struct AuthRequest {
   ConnectionId connection;
@@ -72,6 +80,7 @@ struct AuthRequest {
 };
 
 struct Effects {
+  StoreBatch store;                          // before any mail: receipts follow what they stand for
   std::vector<std::vector<Mail>> mail;       // by target shard
   std::vector<std::vector<Mail>> late_mail;  // likewise; to be posted after `mail` has been posted to every shard
   std::vector<Close> closes;
@@ -80,6 +89,7 @@ struct Effects {
   std::vector<ConnectionId> sends;     // outbox not empty; each once
   std::vector<ConnectionId> suspects;  // silent for too long: read their sockets once more, then ShardCore::judge each
   std::vector<AuthRequest> auth_requests;
+  std::vector<TakeOver> takeovers;
   std::vector<LogLine> log;
 
   bool empty() const;

@@ -28,6 +28,7 @@ constexpr std::array kEndings = {
     Ending{NotAuthorized, ReasonCode::NotAuthorized, OwedAfterDelay, true},
     Ending{AdministrativeAction, ReasonCode::AdministrativeAction, OwedAfterDelay, false},
     Ending{ServerShutdown, ReasonCode::ServerShuttingDown, OwedAfterDelay, false},
+    Ending{ServerFailure, std::nullopt, OwedAfterDelay, false},
 };
 
 }  // namespace

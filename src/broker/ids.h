@@ -25,10 +25,10 @@ struct Position {
   auto operator<=>(const Position&) const = default;
 };
 
-// Who published: a session of a shard. The default is the broker itself.
+// Who published: a client id, by its hash (client_hash()), so that it is the same after a reconnect and a restart. The
+// default is the broker itself. Two client ids with one hash would only be taken for each other by No Local.
 struct Publisher {
-  SessionId session;
-  ShardId shard = 0;
+  std::uint64_t client = 0;
   bool operator==(const Publisher&) const = default;
 };
 

@@ -1,7 +1,8 @@
 // QoS 1 and 2 messages on their way to one client, oldest first, until they are acknowledged (4.3, 4.4).
 //
-// Owned by its session; lives on over connections. Packet identifiers are given out in turn, so the list is in cyclic
-// order of them and an acknowledgement finds its message by bisection.
+// Owned by its session; lives on over connections. A message's number gives its packet identifier, and numbers rise, so
+// the list is in cyclic order of identifiers and an acknowledgement finds its message by bisection. The same number
+// gives the same identifier after a restart.
 //
 //   QoS 1:  Published ── PUBACK ──► gone
 //   QoS 2:  Published ── PUBREC ──► Released ── PUBCOMP ──► gone
@@ -32,13 +33,18 @@ class Inflight {
   bool empty() const { return entries_.empty(); }
   Entry& operator[](std::size_t i) { return entries_[i]; }
 
-  // Whether a further packet identifier is free. Even with a window as large as the numbers, the oldest one is never
+  // The packet identifier of a number: 1..65535 in turn.
+  static mqtt::PacketId packet_id_of(std::uint64_t number) {
+    return static_cast<mqtt::PacketId>((number - 1) % kIdentifiers + 1);
+  }
+  // Whether the identifier of this number is free. Even with a window as large as the numbers, the oldest one is never
   // used twice.
-  bool has_free_id() const { return entries_.empty() || next_id_ != entries_.front().packet_id; }
-  // Needs has_free_id().
+  bool has_free_id(std::uint64_t number) const {
+    return entries_.empty() || number - entries_.front().delivery.number < kIdentifiers;
+  }
+  // Its number is above all others here, and has_free_id(number).
   Entry& add(Delivery delivery) {
-    entries_.push_back(Entry{.packet_id = next_id_, .delivery = std::move(delivery)});
-    next_id_ = next_id_ == UINT16_MAX ? 1 : static_cast<mqtt::PacketId>(next_id_ + 1);
+    entries_.push_back(Entry{.packet_id = packet_id_of(delivery.number), .delivery = std::move(delivery)});
     return entries_.back();
   }
   // Null if nobody waits for this identifier.
@@ -110,8 +116,8 @@ class Inflight {
     return it != entries_.end() && it->packet_id == id ? static_cast<std::size_t>(it - entries_.begin()) : SIZE_MAX;
   }
 
+  static constexpr std::uint64_t kIdentifiers = 65'535;
   boost::container::devector<Entry> entries_;
-  mqtt::PacketId next_id_ = 1;
   std::size_t resent_ = 0;
   std::size_t in_window_ = 0;
 };

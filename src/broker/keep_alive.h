@@ -4,6 +4,7 @@
 // path never touches the wheel. Owned by its connection, on its shard.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@ class KeepAlive {
     period_ = base::seconds(period_s);
     last_heard_ = now;
     unfinished_bytes_ = 0;
+    arriving_ = false;
   }
   bool enabled() const { return period_.count() > 0; }
   base::Duration period() const { return period_; }
@@ -26,9 +28,14 @@ class KeepAlive {
   void heard(base::Instant now) {
     last_heard_ = now;
     unfinished_bytes_ = 0;
+    arriving_ = false;
   }
+  // What was heard was read at this time at the latest.
+  void heard_until(base::Instant read_at) { last_heard_ = std::min(last_heard_, read_at); }
   // Bytes of a packet that is not complete yet were read. They are not activity by themselves.
   void heard_part(std::size_t bytes, base::Instant now) {
+    if (!arriving_) part_since_ = now;
+    arriving_ = true;
     unfinished_bytes_ += bytes;
     last_part_ = now;
   }
@@ -39,16 +46,20 @@ class KeepAlive {
   base::Instant deadline() const { return enabled() ? last_heard_ + period_ * 3 / 2 : base::Instant::never(); }
   bool expired(base::Instant now) const { return now >= deadline(); }
 
-  // A large packet that is really arriving is not cut off: when since the last judgement as many bytes came as
-  // `min_rate` (bytes/s) brings in one keep alive, the time of the last of them counts as activity, once. False when
-  // the peer drips.
-  bool credit_progress(std::uint32_t min_rate) { return credit_progress(min_rate, period_); }
+  // Since when the packet that is arriving has been arriving, or has been judged last.
+  base::Instant unfinished_since() const { return arriving_ ? part_since_ : last_heard_; }
+
+  // A large packet that is really arriving is not cut off: when since it began, or since the last judgement, as many
+  // bytes came as `min_rate` (bytes/s) brings in that time, but at most in one keep alive, the time of the last of them
+  // counts as activity, once. False when the peer drips.
+  bool credit_progress(std::uint32_t min_rate, base::Instant now) { return credit_progress(min_rate, period_, now); }
   // The same over another time than the keep alive: for a peer that has none.
-  bool credit_progress(std::uint32_t min_rate, base::Duration over) {
+  bool credit_progress(std::uint32_t min_rate, base::Duration over, base::Instant now) {
+    const base::Duration age = std::min(over, now - part_since_);
     const auto needed =
-        static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(over.count()) / 1'000'000'000U;
+        static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(age.count()) / 1'000'000'000U;
     if (unfinished_bytes_ == 0 || unfinished_bytes_ < needed) return false;
-    last_heard_ = last_part_;
+    last_heard_ = part_since_ = last_part_;
     unfinished_bytes_ = 0;
     return true;
   }
@@ -57,7 +68,9 @@ class KeepAlive {
   base::Duration period_{0};
   base::Instant last_heard_;
   base::Instant last_part_;
-  std::uint64_t unfinished_bytes_ = 0;
+  base::Instant part_since_;
+  std::uint64_t unfinished_bytes_ = 0;  // since the packet began, or was judged last
+  bool arriving_ = false;
 };
 
 // The first moment at or after `due` that lies on the grid of ticks that starts at `origin`: when the monitor looks.

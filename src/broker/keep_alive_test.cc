@@ -45,17 +45,36 @@ TEST(KeepAlive, BytesOfAnUnfinishedPacketAreNotActivity) {
   keep_alive.start(2, kStart);
   keep_alive.heard_part(1, kStart + seconds(2));
   EXPECT_TRUE(keep_alive.expired(kStart + seconds(3)));
-  EXPECT_FALSE(keep_alive.credit_progress(1024));
+  EXPECT_FALSE(keep_alive.credit_progress(1024, kStart + seconds(3)));
 }
 
 TEST(KeepAlive, ALargePacketThatReallyArrivesMovesTheDeadline) {
   KeepAlive keep_alive;
   keep_alive.start(2, kStart);
   keep_alive.heard_part(2048, kStart + seconds(2));
-  EXPECT_TRUE(keep_alive.credit_progress(1024));
+  EXPECT_TRUE(keep_alive.credit_progress(1024, kStart + seconds(3)));
   EXPECT_EQ(keep_alive.deadline(), kStart + seconds(5));
   // Only once: what has been credited does not count again.
-  EXPECT_FALSE(keep_alive.credit_progress(1024));
+  EXPECT_FALSE(keep_alive.credit_progress(1024, kStart + seconds(5)));
+}
+
+// Begun late, it is asked for no more than the rate brings in the time since.
+TEST(KeepAlive, APacketIsJudgedByTheTimeSinceItBegan) {
+  KeepAlive keep_alive;
+  keep_alive.start(60, kStart);
+  keep_alive.heard_part(16 * 1024, kStart + seconds(80));
+  EXPECT_TRUE(keep_alive.credit_progress(1024, kStart + seconds(90)));
+  EXPECT_EQ(keep_alive.deadline(), kStart + seconds(170));
+}
+
+// A byte now and then, each just before the verdict, helps once a packet.
+TEST(KeepAlive, ADripIsForgivenOnce) {
+  KeepAlive keep_alive;
+  keep_alive.start(2, kStart);
+  keep_alive.heard_part(1, kStart + milliseconds(2999));
+  EXPECT_TRUE(keep_alive.credit_progress(1024, kStart + milliseconds(2999)));
+  keep_alive.heard_part(1, kStart + milliseconds(5998));
+  EXPECT_FALSE(keep_alive.credit_progress(1024, kStart + milliseconds(5999)));
 }
 
 TEST(KeepAlive, TheMonitorLooksOnTheGridOfTicks) {

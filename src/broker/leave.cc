@@ -129,7 +129,8 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
 void Shard::close_effect(ConnectionId id, Connection& c, DisconnectReason reason) {
   Close close{.connection = id, .socket = c.peer->socket, .reason = reason, .last_bytes = {}};
   if (c.outbox) {
-    close.last_bytes = c.outbox->take_all();
+    // A client that has not had its CONNACK yet hears nothing else.
+    if (c.held_until <= stored_) close.last_bytes = c.outbox->take_all();
     c.outbox.reset();
   }
   effects_.closes.push_back(std::move(close));
@@ -151,12 +152,19 @@ void Shard::client_away(SessionId sid, Session& s, const Departure& departure, b
     end_session(sid, now);
     return;
   }
-  redistribute(s, false, now);
+  // What it leaves behind, and the record of it, are stored as one.
+  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0));
+  // Whoever takes its own session over goes on with what it has not acknowledged.
+  if (departure.cause != DisconnectReason::SessionTakenOver) {
+    redistribute(s, false, now);
+    page_out(s);
+  }
+  s.expires = s.expiry_s == mqtt::kNoSessionExpiry ? base::Instant::never() : now + base::seconds(s.expiry_s);
   if (s.will) {
     s.will->due = now + base::seconds(s.will->delay_s);
     if (s.will->delay_s == 0) publish_will(s, now);
   }
-  s.expires = s.expiry_s == mqtt::kNoSessionExpiry ? base::Instant::never() : now + base::seconds(s.expiry_s);
+  put_session(sid, s);
   arm_session(sid, s);
 }
 
@@ -172,6 +180,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   Session& s = sessions_.at(sid);
   CHECK(!s.connected());
   stop(s.timer);
+  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0));
   if (s.will) publish_will(s, now);
   // Its own subscriptions first: what is given to others must not come back to it.
   auto held = std::move(s.subscriptions);
@@ -188,9 +197,19 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   }
   s.subscriptions = std::move(held);
   redistribute(s, true, now);
+  if (s.key.sequence != 0) {
+    const auto owed = joints_.find(s.joint);
+    if (owed != joints_.end()) {
+      owed->second.ended = s.key;
+    } else if (sink_ != nullptr) {
+      sink_->ended = s.key;
+    } else {
+      emit(EndSession{s.key});
+    }
+  }
   if (s.delivery) {
-    stats_.queued_messages -= s.delivery->queue.size();
-    stats_.queued_bytes -= s.delivery->queued_bytes;
+    stats_.queued_messages -= s.queued();
+    stats_.queued_bytes -= s.delivery->queued_bytes + s.delivery->tail.bytes;
     stats_.inflight_messages -= s.delivery->inflight.size();
   }
   --stats_.clients_disconnected;
@@ -214,7 +233,7 @@ void Shard::publish_will(Session& s, base::Instant now) {
   spec.qos = will->qos;
   spec.retain = will->retain;
   if (will->has_message_expiry) spec.expires = now + base::seconds(will->message_expiry_s);
-  spec.publisher = {by_client_.find(s.client_id)->second, setup_.id};
+  spec.publisher = s.self;
   spec.position = next_position(now);
   route(Message::make(spec), {}, now);
   ++stats_.wills_published;

@@ -56,6 +56,7 @@ struct Limits {
   std::uint64_t max_retained_bytes = 1ULL << 30U;  // of retained messages, payload and topic
   std::uint32_t max_message_expiry_s = 0;          // 0: as the publisher says
   std::uint32_t max_will_delay_s = 0xFFFF'FFFF;
+  std::uint32_t will_restart_grace_s = 30;  // for clients that were connected when the broker died
 
   // presence
   std::uint32_t presence_history = 16;             // events kept for a client

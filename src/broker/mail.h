@@ -8,6 +8,7 @@
 
 #include <boost/container/small_vector.hpp>
 
+#include "broker/change.h"
 #include "broker/ids.h"
 #include "broker/message.h"
 #include "broker/stats.h"
@@ -15,10 +16,14 @@
 
 namespace vigil::broker {
 
-// Says which acknowledgement of which connection waits for the receiver's answer. connection unset: nobody waits.
+// Says what waits for the receiver's answer: an acknowledgement of a connection, a joint change, or a shard in between
+// that passed the message on. None of them: nobody waits.
 struct ReceiptToken {
   ConnectionId connection;
   std::uint32_t sequence = 0;
+  std::uint32_t relay = 0;
+  JointId joint = 0;
+  bool wanted() const { return static_cast<bool>(connection) || joint != 0 || relay != 0; }
 };
 
 // A share group that this shard is to serve from its own members.
@@ -35,6 +40,7 @@ struct PublishMail {
   boost::container::small_vector<SharePick, 1> shares;
   ReceiptToken receipt;
   std::uint8_t hops = 0;  // how often it was passed on because a share group's members had gone
+  bool at_once = false;   // had no time to live when it was accepted: for those who are connected
 };
 
 struct ReceiptMail {

@@ -49,6 +49,10 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
   stats_.bytes_received += bytes.size();
   const base::Instant heard_before = c->keep_alive.last_heard();
   const bool was_connected = c->state == Connection::State::Connected;
+  if (c->state == Connection::State::TakingOver) {
+    c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    return;
+  }
   if (c->unfinished.empty()) {
     process(id, bytes, now);
   } else {
@@ -87,6 +91,10 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
   while (!bytes.empty()) {
     Connection* c = connections_.find(id);
     if (c == nullptr) return;
+    if (c->state == Connection::State::TakingOver) {
+      c->unfinished.assign(bytes.begin(), bytes.end());
+      return;
+    }
     const bool connecting = c->state == Connection::State::AwaitingConnect;
     const auto header = mqtt::decode_header(bytes, max_packet_size(connecting), framing_of(*c));
     if (!header) {
@@ -143,8 +151,8 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
       }
     }
   }
-  heard(c, now);
   if (c.connect_read_at == base::Instant()) c.connect_read_at = now;
+  heard(c, c.connect_read_at);
   const auto packet = mqtt::decode_connect(header, body);
   if (!packet) {
     Departure departure = malformed(packet.error());
@@ -159,7 +167,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
     c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
     return begin_authentication(id, c, *packet);
   }
-  return attach(id, c, *packet, {}, now);
+  return welcome(id, c, *packet, frame, {}, {}, now);
 }
 
 Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeader& header, base::Bytes body,
@@ -288,7 +296,7 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
     CHECK(packet.has_value());
     // Much may have happened since: the broker may be stopping.
     auto step = check_connect(*c, *packet, now);
-    if (step) step = attach(id, *c, *packet, data, now);
+    if (step) step = welcome(id, *c, *packet, *bytes, data, {}, now);
     if (!step) leave(id, step.error(), now);
     return;
   }

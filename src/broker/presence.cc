@@ -66,12 +66,21 @@ PresenceId Presence::open(std::string_view client_id) {
     const PresenceRecord* record = records_.find(id);
     if (record == nullptr || record->incarnation != incarnation || record->connected || record->has_session) continue;
     by_client_.erase(record->client_id);
+    forgotten_.push_back(record->client_id);
     records_.erase(id);
   }
   const PresenceId id = records_.emplace();
   records_.at(id).client_id = client_id;
   by_client_.emplace(std::string(client_id), id);
   return id;
+}
+
+bool Presence::restore(PresenceRecord record) {
+  if (records_.size() >= bounds_.records || by_client_.contains(record.client_id)) return false;
+  const std::string client_id = record.client_id;
+  const PresenceId id = records_.emplace(std::move(record));
+  by_client_.emplace(client_id, id);
+  return true;
 }
 
 PresenceRecord* Presence::find(std::string_view client_id) {
@@ -81,7 +90,10 @@ PresenceRecord* Presence::find(std::string_view client_id) {
 
 void Presence::note(PresenceRecord& record, PresenceEvent event) {
   ++record.sequence;
-  if (bounds_.history == 0) return;
+  // A client that pings just when it must is at risk and recovers with every ping: these pairs would push out why and
+  // when it went.
+  const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;
+  if (bounds_.history == 0 || passing) return;
   while (record.history.size() >= bounds_.history) record.history.pop_front();
   record.history.push_back(std::move(event));
 }

@@ -11,6 +11,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include <boost/container/devector.hpp>
 #include <boost/container/small_vector.hpp>
@@ -101,6 +103,7 @@ struct PresenceRecord {
   bool connected = false;
   bool has_session = false;
   bool at_risk = false;
+  bool unstored = false;  // has changed since it was last handed to the store
 
   mqtt::Version version = mqtt::Version::V311;
   bool clean_start = true;
@@ -160,6 +163,10 @@ class Presence {
   PresenceId open(std::string_view client_id);
   PresenceRecord* find(PresenceId id) { return records_.find(id); }
   PresenceRecord* find(std::string_view client_id);
+  // Puts a record back that the store has kept. False if there is one of that client already, or no room.
+  bool restore(PresenceRecord record);
+  // The clients forgotten since this was last asked.
+  std::vector<std::string> take_forgotten() { return std::exchange(forgotten_, {}); }
   // Appends to the bounded history and gives the event its sequence number.
   void note(PresenceRecord& record, PresenceEvent event);
   // The client is away and has no session any more: it may be forgotten when room is needed.
@@ -179,6 +186,7 @@ class Presence {
   base::SlotMap<PresenceRecord, PresenceTag> records_;
   boost::unordered_flat_map<std::string, PresenceId, Hash, std::equal_to<>> by_client_;
   std::deque<std::pair<PresenceId, std::uint64_t>> forgettable_;  // with the incarnation at that time
+  std::vector<std::string> forgotten_;
 };
 
 std::string_view name(base::TcpVerdict verdict);

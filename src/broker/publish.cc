@@ -19,7 +19,7 @@ Departure illegal(ReasonCode code, std::string_view field, std::string_view deta
 
 // Presence: only for those who may read it.
 bool speaks_of_clients(const Message& message) {
-  return !message.publisher().session && message.topic().starts_with("$SYS/clients/");
+  return message.publisher() == Publisher{} && message.topic().starts_with("$SYS/clients/");
 }
 
 }  // namespace
@@ -49,7 +49,8 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     return std::unexpected(illegal(ReasonCode::RetainNotSupported, "RETAIN", "retained messages are switched off"));
   }
   const bool acked = packet.qos != QoS::AtMostOnce;
-  const bool duplicate = packet.qos == QoS::ExactlyOnce && s.unreleased.contains(packet.packet_id);
+  const bool exactly_once = packet.qos == QoS::ExactlyOnce;
+  const bool duplicate = exactly_once && s.unreleased.contains(packet.packet_id);
   if (acked && c.version == Version::V5 && !c.unreleased.contains(packet.packet_id) &&
       c.acks.pubacks() + c.unreleased.size() >= limits().receive_maximum) {
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
@@ -60,12 +61,17 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
                                    "more unacknowledged messages than there are identifiers"));
   }
-  AckQueue::Entry answer{.type = packet.qos == QoS::ExactlyOnce ? PacketType::PubRec : PacketType::PubAck,
+  AckQueue::Entry answer{.type = exactly_once ? PacketType::PubRec : PacketType::PubAck,
                          .packet_id = packet.packet_id};
-  if (packet.qos == QoS::ExactlyOnce) c.unreleased.insert(packet.packet_id);
+  if (exactly_once) c.unreleased.insert(packet.packet_id);
   if (duplicate) {
-    // It has been passed on already; only the answer was lost [MQTT-4.3.3-10].
+    // It has been passed on already; only the answer was lost, or waits for the store [MQTT-4.3.3-10].
     answer.matched = true;
+    answer.needs = s.durable ? last_batch_ : 0;
+    if (Joint* joint = joint_of(c.session, packet.packet_id); joint != nullptr) {
+      answer.waiting = 1;
+      joint->acks.emplace_back(id, c.acks.next_sequence());
+    }
     acknowledge(id, c, answer);
     return {};
   }
@@ -75,7 +81,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     ++stats_.publish_dropped;
     answer.matched = true;
     if (c.version == Version::V5) answer.reason = allowed ? ReasonCode::TopicNameInvalid : ReasonCode::NotAuthorized;
-    if (packet.qos == QoS::ExactlyOnce && c.version != Version::V5) s.unreleased.insert(packet.packet_id);
+    if (exactly_once && c.version != Version::V5) answer.needs = take_exactly_once(s, packet.packet_id);
     if (c.version == Version::V5) c.unreleased.erase(packet.packet_id);  // a PUBREC with a failure ends it
     if (acked) acknowledge(id, c, answer);
     return {};
@@ -86,7 +92,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   spec.payload = packet.payload;
   spec.qos = packet.qos;
   spec.retain = packet.retain;
-  spec.publisher = {c.session, setup_.id};
+  spec.publisher = s.self;
   spec.position = next_position(now);
   std::uint32_t expiry_s = limits().max_message_expiry_s;
   bool expires = expiry_s > 0;
@@ -104,22 +110,55 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   }
   if (expires) spec.expires = now + base::seconds(expiry_s);
 
-  const ReceiptToken token = acked ? ReceiptToken{id, c.acks.next_sequence()} : ReceiptToken{};
+  const ReceiptToken token =
+      acked ? ReceiptToken{.connection = id, .sequence = c.acks.next_sequence()} : ReceiptToken{};
+  const std::uint64_t emitted_before = emitted_;
+  // That it was taken and where it went is stored as one: else the client's second try would be passed on again, or
+  // the first be lost.
+  JointScope scope(*this, exactly_once && s.durable && setup_.shards > 1);
   const Routed routed = route(Message::make(spec), token, now);
   if (!acked) return {};
-  if (packet.qos == QoS::ExactlyOnce) s.unreleased.insert(packet.packet_id);
+  if (exactly_once) take_exactly_once(s, packet.packet_id);
   answer.matched = routed.matched;
   answer.waiting = routed.waiting;
+  if (const JointId joint = scope.close(); joint != 0) {
+    Joint& waits = joints_.at(joint);
+    waits.publisher = c.session;
+    waits.packet_id = packet.packet_id;
+    waits.matched = routed.matched;
+    waits.acks.emplace_back(id, token.sequence);
+    answer.waiting = 1;
+  } else if (emitted_ != emitted_before) {
+    answer.needs = last_batch_;
+  }
   acknowledge(id, c, answer);
   return {};
 }
 
+// The client will not send this message again under another identifier [MQTT-4.3.3-10]. What must be stored before it
+// is told so.
+std::uint64_t Shard::take_exactly_once(Session& s, mqtt::PacketId packet_id) {
+  s.unreleased.insert(packet_id);
+  if (!s.durable) return 0;
+  emit(PutUnreleased{s.key, packet_id});
+  return needs();
+}
+
 Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet) {
+  if (c.acks.size() >= UINT16_MAX) {
+    return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
+                                   "more unanswered packets than there are identifiers"));
+  }
   Session& s = sessions_.at(c.session);
   const bool known = s.unreleased.erase(packet.packet_id) > 0;
   c.unreleased.erase(packet.packet_id);
   AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .matched = true};
   if (!known) answer.reason = ReasonCode::PacketIdentifierNotFound;
+  if (s.durable) {
+    // After PUBCOMP the client may use the identifier for another message, which must not be taken for this one.
+    if (known) emit(DropUnreleased{s.key, packet.packet_id});
+    answer.needs = last_batch_;
+  }
   acknowledge(id, c, answer);
   return {};
 }
@@ -127,11 +166,15 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
 // Sends an acknowledgement, or lines it up behind those that still wait.
 void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
   c.acks.push(entry);
+  if (entry.needs > stored_ && (ack_waits_.empty() || ack_waits_.back().needs != entry.needs ||
+                                ack_waits_.back().connection != id)) {
+    ack_waits_.push_back({entry.needs, id});
+  }
   settle_acks(id, c);
 }
 
 void Shard::settle_acks(ConnectionId id, Connection& c) {
-  while (const auto ready = c.acks.pop_ready()) {
+  while (const auto ready = c.acks.pop_ready(stored_)) {
     ReasonCode reason = ready->reason;
     const bool answers_publish = ready->type == PacketType::PubAck || ready->type == PacketType::PubRec;
     if (answers_publish && !ready->matched && reason == ReasonCode::Success) reason = ReasonCode::NoMatchingSubscribers;
@@ -152,7 +195,9 @@ void Shard::send_ack(ConnectionId id, Connection& c, PacketType type, mqtt::Pack
 }
 
 Position Shard::next_position(base::Instant now) {
-  last_sequence_ = std::max(last_sequence_ + 1, static_cast<std::uint64_t>(now.ns()));
+  // Time as well as order: what shards give out at the same time is about equal.
+  const auto passed = static_cast<std::uint64_t>((now - start_).count());
+  last_sequence_ = std::max(last_sequence_ + 1, setup_.first_position + passed);
   return {last_sequence_, setup_.id};
 }
 
@@ -190,13 +235,19 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
     if ((addressed >> to & 1U) == 0) continue;
     PublishMail mail;
     mail.message = message;
+    mail.at_once = message->expired(now);
     // A retained message goes to everybody: a subscription that we do not know of yet finds it there.
     mail.plain = message->retain() || (targets >> to & 1U) != 0;
     for (auto& [target, pick] : picks) {
       if (target == to) mail.shares.push_back(std::move(pick));
     }
-    mail.receipt = token;
-    if (token.connection) ++routed.waiting;
+    if (sink_ != nullptr && message->qos() != QoS::AtMostOnce) {
+      mail.receipt.joint = sink_->id;
+      ++sink_->waiting;
+    } else if (token.wanted()) {
+      mail.receipt = token;
+      ++routed.waiting;
+    }
     post(static_cast<ShardId>(to), std::move(mail));
     if (to == 63) break;
   }
@@ -207,9 +258,9 @@ bool Shard::route_here(const MessagePtr& message, base::Instant now) {
   const auto matches = subscriptions_.match(message->topic());
   if (matches.plain.empty()) return false;
   const bool restricted = speaks_of_clients(*message);
-  const auto receives = [&](const topics::Subscription& subscription, SessionId sid, const Session* s) {
+  const auto receives = [&](const topics::Subscription& subscription, const Session* s) {
     if (s == nullptr || (restricted && !s->may_read_clients)) return false;
-    return !(subscription.options.no_local && message->publisher() == Publisher{sid, setup_.id});
+    return !(subscription.options.no_local && message->publisher() == s->self);
   };
   if (matches.plain.size() == 1) {
     bool any = false;
@@ -217,7 +268,7 @@ bool Shard::route_here(const MessagePtr& message, base::Instant now) {
     for (const topics::Subscription& subscription : matches.plain.front()) {
       const SessionId sid = SessionId::from_value(subscription.subscriber);
       Session* s = sessions_.find(sid);
-      if (!receives(subscription, sid, s)) continue;
+      if (!receives(subscription, s)) continue;
       terms.qos = std::min(message->qos(), subscription.options.qos);
       terms.retain = message->retain() && subscription.options.retain_as_published;
       terms.subscription_ids.clear();
@@ -235,7 +286,7 @@ bool Shard::route_here(const MessagePtr& message, base::Instant now) {
     for (const topics::Subscription& subscription : subscriptions) {
       const SessionId sid = SessionId::from_value(subscription.subscriber);
       Session* s = sessions_.find(sid);
-      if (!receives(subscription, sid, s)) continue;
+      if (!receives(subscription, s)) continue;
       if (s->match_mark != match_mark_) {
         s->match_mark = match_mark_;
         s->match_index = static_cast<std::uint32_t>(receivers_.size());
@@ -283,7 +334,7 @@ bool Shard::share_here(std::string_view group_name, std::string_view filter, con
     Session* s = session(member);
     if (s == nullptr || !s->connected()) return false;
     const Connection& c = connections_.at(s->connection);
-    return room(c) && s->queued() == 0 && (!s->delivery || window_open(c, *s->delivery));
+    return room(c) && s->queued() == 0 && (!s->delivery || window_open(c, *s->delivery, s->delivery->next_number));
   });
   if (chosen == nullptr) {
     chosen = group->next([&](const topics::Subscription& member) {
@@ -312,23 +363,24 @@ bool Shard::share_here(std::string_view group_name, std::string_view filter, con
 }
 
 // Each shard keeps its own index of all retained messages; the position decides when two arrive in different order on
-// different shards.
+// different shards. The shard that the topic hashes to has them stored.
 void Shard::retain(const MessagePtr& message, base::Instant now) {
   last_sequence_ = std::max(last_sequence_, message->position().sequence);
   const std::string_view topic = message->topic();
   Retained* kept = retained_.find(topic);
   if (kept != nullptr && kept->position > message->position()) return;
-  const bool deletes = message->payload().empty();
-  const std::size_t replaced = kept != nullptr && kept->message ? kept->message->size() : 0;
-  if (!deletes && ((replaced == 0 && retained_count_ >= limits().max_retained_messages) ||
-                   retained_bytes_ - replaced + message->size() > limits().max_retained_bytes)) {
-    ++stats_.publish_dropped;
-    constexpr base::Duration kSaidEvery = base::seconds(10);
-    if (now - retained_full_logged_ >= kSaidEvery) {
-      retained_full_logged_ = now;
-      log(LogLevel::Warn, "retained_full",
-          "Retained messages are not kept: retained.max_messages or retained.max_bytes is reached.");
-    }
+  const bool was_there = kept != nullptr && kept->message;
+  const std::size_t replaced = was_there ? kept->message->size() : 0;
+  // What does not fit does not stay, and what it replaces is no longer true [MQTT-3.3.1-5].
+  const bool fits = (was_there || retained_count_ < limits().max_retained_messages) &&
+                    retained_bytes_ - replaced + message->size() <= limits().max_retained_bytes;
+  const bool deletes = message->payload().empty() || !fits;
+  if (!message->payload().empty() && !fits) retained_full(now);
+  if (stores_retained(topic) && (!deletes || was_there)) {
+    emit(deletes ? Change(DropRetained{std::string(topic)}) : Change(PutRetained{message}));
+  }
+  if (!deletes) {
+    keep_retained(message);
     return;
   }
   if (kept != nullptr) forget_retained(*kept);
@@ -337,27 +389,46 @@ void Shard::retain(const MessagePtr& message, base::Instant now) {
   constexpr base::Duration kRemembered = base::seconds(5);
   constexpr std::size_t kMostTombstones = 10'000;
   constexpr std::size_t kMostTombstoneBytes = std::size_t{1} << 20U;
-  if (deletes &&
-      (setup_.shards == 1 || tombstones_ >= kMostTombstones || tombstone_bytes_ + topic.size() > kMostTombstoneBytes)) {
+  if (setup_.shards == 1 || tombstones_ >= kMostTombstones || tombstone_bytes_ + topic.size() > kMostTombstoneBytes) {
     if (kept != nullptr) retained_.erase(topic);
     return;
   }
   if (kept == nullptr) kept = &retained_.set(topic, {});
-  kept->message = deletes ? MessagePtr() : message;
   kept->position = message->position();
-  if (deletes) {
-    ++tombstones_;
-    tombstone_bytes_ += kept->tombstone = topic.size();
-  } else {
-    ++retained_count_;
-    retained_bytes_ += message->size();
-  }
-  const base::Instant due = deletes ? now + kRemembered : message->expires();
-  if (!due.is_never()) {
-    const auto timer = retained_timers_.emplace(RetainedTimer{std::string(topic)});
-    kept->timer = arm(due, TimerKind::Retained, timer.value());
-    kept->timer_slot = timer;
-  }
+  ++tombstones_;
+  tombstone_bytes_ += kept->tombstone = topic.size();
+  time_retained(*kept, topic, now + kRemembered);
+}
+
+void Shard::retained_full(base::Instant now) {
+  ++stats_.publish_dropped;
+  constexpr base::Duration kSaidEvery = base::seconds(10);
+  if (now - retained_full_logged_ < kSaidEvery) return;
+  retained_full_logged_ = now;
+  log(LogLevel::Warn, "retained_full",
+      "Retained messages are not kept: retained.max_messages or retained.max_bytes is reached.");
+}
+
+bool Shard::stores_retained(std::string_view topic) const {
+  return setup_.durable && !topic.starts_with("$SYS/") && ShardCore::home_of(topic, setup_.shards) == setup_.id;
+}
+
+// It takes the place of what is retained on its topic.
+void Shard::keep_retained(const MessagePtr& message) {
+  const std::string_view topic = message->topic();
+  Retained* kept = retained_.find(topic);
+  if (kept != nullptr) forget_retained(*kept);
+  if (kept == nullptr) kept = &retained_.set(topic, {});
+  kept->message = message;
+  kept->position = message->position();
+  ++retained_count_;
+  retained_bytes_ += message->size();
+  if (!message->expires().is_never()) time_retained(*kept, topic, message->expires());
+}
+
+void Shard::time_retained(Retained& kept, std::string_view topic, base::Instant due) {
+  kept.timer_slot = retained_timers_.emplace(RetainedTimer{std::string(topic)});
+  kept.timer = arm(due, TimerKind::Retained, kept.timer_slot.value());
 }
 
 // What an entry of the index counts for; the entry itself stays.

@@ -15,6 +15,7 @@
 #include <boost/container/small_vector.hpp>
 
 #include "base/timer_wheel.h"
+#include "broker/change.h"
 #include "broker/delivery.h"
 #include "broker/inflight.h"
 #include "broker/presence.h"
@@ -45,7 +46,20 @@ struct HeldSubscription {
 // Messages on their way to the client. Only sessions that have any have this.
 struct DeliveryState {
   Inflight inflight;
+  std::uint64_t next_number = 1;            // of the next message of QoS 1 or 2
+  std::uint64_t sent_below = 0;             // what has a lower number has been sent on some connection, perhaps
   boost::container::deque<Delivery> queue;  // waits for room in the window or in the output
+  // Behind the queue: what is on disk only.
+  struct Tail {
+    std::uint64_t messages = 0;
+    std::uint64_t bytes = 0;
+    std::uint64_t from = 0;      // no number of it is lower
+    std::uint32_t unstored = 0;  // parts of joint changes that are not committed: cannot be loaded yet
+    std::uint32_t ignore = 0;    // answers under way to requests that no longer matter
+    bool loading = false;
+    bool sweeping = false;
+    bool grew = false;  // since the last request
+  } tail;
   std::size_t queued_bytes = 0;
   base::Instant next_sweep;            // of expired messages
   std::size_t retained_waiting = 0;    // entries of the queue that were retained when a subscription was made
@@ -68,7 +82,11 @@ struct SystemFeed {
 
 struct Session {
   std::string client_id;
+  SessionKey key;        // in the store; none (sequence 0): nothing of it is stored
+  bool durable = false;  // its subscriptions and messages are stored, not just its will
+  JointId joint = 0;     // its record is written when this is committed
   std::string user_name;
+  Publisher self;           // as the publisher of messages
   std::uint64_t epoch = 0;  // rises with every connect of this client id
   ConnectionId connection;  // none while the client is away
   PresenceId presence;
@@ -78,6 +96,7 @@ struct Session {
   std::unique_ptr<Will> will;
   boost::container::small_vector<HeldSubscription, 1> subscriptions;
   std::uint32_t next_subscription = 1;
+  std::uint32_t shared_subscriptions = 0;
   std::unique_ptr<DeliveryState> delivery;
   // Packet identifiers of QoS 2 messages that the client has sent and not released [MQTT-4.3.3-10].
   boost::container::flat_set<mqtt::PacketId> unreleased;
@@ -90,7 +109,7 @@ struct Session {
   std::uint32_t match_index = 0;
 
   bool connected() const { return static_cast<bool>(connection); }
-  std::size_t queued() const { return delivery ? delivery->queue.size() : 0; }
+  std::size_t queued() const { return delivery ? delivery->queue.size() + delivery->tail.messages : 0; }
   std::size_t inflight() const { return delivery ? delivery->inflight.size() : 0; }
 };
 

@@ -23,10 +23,12 @@ bool Effects::empty() const {
     return std::all_of(all.begin(), all.end(), [](const auto& list) { return list.empty(); });
   };
   return none(mail) && none(late_mail) && closes.empty() && handovers.empty() && tcp_timeouts.empty() &&
-         sends.empty() && suspects.empty() && auth_requests.empty() && log.empty();
+         sends.empty() && suspects.empty() && auth_requests.empty() && log.empty() && store.empty() &&
+         takeovers.empty();
 }
 
 void Effects::clear() {
+  store.clear();
   for (auto& list : mail) list.clear();
   for (auto& list : late_mail) list.clear();
   closes.clear();
@@ -35,6 +37,7 @@ void Effects::clear() {
   sends.clear();
   suspects.clear();
   auth_requests.clear();
+  takeovers.clear();
   log.clear();
 }
 
@@ -44,7 +47,8 @@ Shard::Shard(ShardSetup setup, base::Instant start)
       random_(setup_.seed + setup_.id),
       wheel_(start),
       presence_({.records = share_of(setup_.limits.presence_max_records), .history = setup_.limits.presence_history}),
-      wall_at_(start) {
+      wall_at_(start),
+      last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
   effects_.mail.resize(setup_.shards);
   effects_.late_mail.resize(setup_.shards);
@@ -72,6 +76,10 @@ ConnectionId Shard::adopted(HandOver handover, base::Instant now) {
   c.timer = arm(handover.opened_at + limits().connect_timeout, TimerKind::Connection, id.value());
   const std::vector<std::uint8_t> unread = std::move(handover.unread);
   process(id, unread, now);
+  // What came behind CONNECT was read with it, whenever this shard got round to it.
+  if (Connection* in = connections_.find(id); in != nullptr && in->state == Connection::State::Connected) {
+    in->keep_alive.heard_until(handover.read_at);
+  }
   return id;
 }
 
@@ -109,7 +117,7 @@ Outbox& Shard::outbox_of(ConnectionId id, Connection& c) {
 }
 
 void Shard::to_send(ConnectionId id, Connection& c) {
-  if (c.queued_to_send) return;
+  if (c.queued_to_send || c.held_until > stored_) return;
   c.queued_to_send = true;
   effects_.sends.push_back(id);
 }
@@ -182,11 +190,15 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
 
 bool Shard::shut_down(std::size_t limit, base::Instant now) {
   if (!shutting_down_) {
-    // The wills first, while those who wait for them are still connected. Nothing in memory outlives the process:
-    // delays end with it.
+    // The wills first, while those who wait for them are still connected. What is only in memory does not outlive the
+    // process: delays end with it. Those in the store go on after the next start [MQTT-3.1.2-8].
     shutting_down_ = true;
-    sessions_.for_each([&](SessionId, Session& s) {
-      if (s.will) publish_will(s, now);
+    sessions_.for_each([&](SessionId sid, Session& s) {
+      const bool waits = s.connected() ? s.will && s.will->delay_s > 0 : true;
+      if (!s.will || (s.key.sequence != 0 && waits)) return;
+      const JointScope joint(*this, s.key.sequence != 0);
+      publish_will(s, now);
+      put_session(sid, s);
     });
     return connections_.empty();
   }

@@ -4,6 +4,7 @@
 //   routing leave.cc         connections and sessions end, wills             deliver.cc      messages to clients, their
 //   acknowledgements subscribe.cc     SUBSCRIBE, UNSUBSCRIBE, interest                timers.cc       what time brings,
 //   keep alive shard_mail.cc    what other shards say                           system_topics.cc $SYS
+//   durable.cc       what outlives the process: changes, joint changes, paging, recovery
 //
 // Private to the folder: the world outside sees ShardCore.
 #pragma once
@@ -76,11 +77,18 @@ class Shard {
   // packets.cc
   void received(ConnectionId id, base::Bytes bytes, base::Instant now);
   void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
+  void take_over(const TakeOver& takeover, base::Instant now);
   // timers.cc
   void advance(base::Instant now);
   void judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   // shard_mail.cc
   void mail(Mail&& mail, base::Instant now);
+  // durable.cc
+  void stored(Stored&& answer, base::Instant now);
+  void loaded(Loaded&& answer, base::Instant now);
+  void swept(const Swept& swept, base::Instant now);
+  void recover(RecoveredFact&& recovered, base::Instant now);
+  void end_turn();
 
   Effects& effects() { return effects_; }
   const Outbox* outbox(ConnectionId id) const;
@@ -129,6 +137,8 @@ class Shard {
   // --- connect.cc
   Step check_connect(const Connection& c, const mqtt::Connect& packet, base::Instant now);
   Step admit(const Connection& c, const Session* existing, base::Instant now);
+  Step welcome(ConnectionId id, Connection& c, const mqtt::Connect& packet, base::Bytes frame,
+               std::string_view auth_data, ConnectionId drained, base::Instant now);
   Step begin_authentication(ConnectionId id, Connection& c, const mqtt::Connect& packet);
   Step attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
               base::Instant now);
@@ -160,6 +170,7 @@ class Shard {
     std::uint32_t waiting = 0;  // other shards that will send a receipt
   };
   Step publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now);
+  std::uint64_t take_exactly_once(Session& s, mqtt::PacketId packet_id);
   Step pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet);
   Routed route(const MessagePtr& message, const ReceiptToken& token, base::Instant now);
   bool route_here(const MessagePtr& message, base::Instant now);
@@ -169,6 +180,9 @@ class Shard {
   std::optional<ShardId> share_target(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
                                       const MessagePtr& message, bool& matched, base::Instant now);
   void retain(const MessagePtr& message, base::Instant now);
+  void keep_retained(const MessagePtr& message);
+  void retained_full(base::Instant now);
+  bool stores_retained(std::string_view topic) const;
   void settle_acks(ConnectionId id, Connection& c);
   void acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry);
   void send_ack(ConnectionId id, Connection& c, mqtt::PacketType type, mqtt::PacketId packet_id,
@@ -178,13 +192,88 @@ class Shard {
 
   // --- shard_mail.cc
   void published_elsewhere(ShardId from, PublishMail& mail, base::Instant now);
+  void receipt(const ReceiptMail& receipt);
+
+  // --- durable.cc
+  // A batch number that no batch has: what waits for it waits for a joint change.
+  static constexpr std::uint64_t kPending = UINT64_MAX;
+  // Changes that are written as one with those of other shards; here those of this shard. While one is open, what is
+  // emitted goes into it.
+  struct Joint {
+    JointId id = 0;
+    std::uint32_t waiting = 0;  // receipts of other shards that have not come
+    bool matched = false;
+    std::vector<Change> changes;
+    std::vector<std::pair<SessionId, std::uint64_t>> held;            // messages here that wait for it, by number
+    std::vector<std::pair<ConnectionId, std::uint32_t>> acks;         // that are owed once it is stored
+    SessionId publisher;                                              // of a QoS 2 message
+    mqtt::PacketId packet_id = 0;                                     // its identifier
+    SessionId session;                                                // whose record belongs to it
+    SessionKey ended;                                                 // whose end belongs to it
+  };
+  // Opens a joint change for its life, unless one is open.
+  class JointScope {
+   public:
+    JointScope(Shard& shard, bool wanted)
+        : shard_(shard), open_(wanted && shard.setup_.durable && shard.sink_ == nullptr) {
+      if (open_) shard_.open_joint(0);
+    }
+    JointScope(const JointScope&) = delete;
+    JointScope& operator=(const JointScope&) = delete;
+    ~JointScope() { close(); }
+    // The joint that waits for other shards now, if any.
+    JointId close() {
+      if (!open_) return 0;
+      open_ = false;
+      return shard_.close_joint();
+    }
+
+   private:
+    Shard& shard_;
+    bool open_;
+  };
+  StoreBatch& batch();
+  void open_batch();
+  void emit(Change&& change);
+  // The batch in which what has just been emitted is, or kPending.
+  std::uint64_t needs() const { return sink_ != nullptr ? kPending : last_batch_; }
+  std::int64_t unix_of(base::Instant at) const;
+  base::Instant instant_of(std::int64_t unix_ms) const;
+  void put_session(SessionId sid, Session& s);
+  void store_session(SessionId sid, Session& s, base::Instant now);
+  void dequeued(const Session& s, const Delivery& delivery, bool released);
+  void open_joint(JointId id);
+  JointId close_joint();
+  void close_part();
+  void commit_changes(Joint& joint);
+  void joint_receipt(JointId id, bool matched);
+  void joint_stored(JointId id, base::Instant now);
+  void held_until(SessionId sid, std::uint64_t number, std::uint64_t batch);
+  Joint* joint_of(SessionId publisher, mqtt::PacketId packet_id);
+  void hold(ConnectionId id, Connection& c, std::uint64_t batch);
+  void answer_when_stored(ConnectionId id, Connection& c, std::uint64_t needs, base::Bytes packet);
+  void send_receipt(ShardId to, const ReceiptToken& token, bool matched, std::uint64_t needs);
+  bool belongs_on_disk(const Session& s, const Delivery& delivery) const;
+  static void append_to_tail(DeliveryState::Tail& tail, const Delivery& delivery);
+  void page_out(Session& s);
+  void load_more(SessionId sid, Session& s);
+  void wait_for_store(SessionId sid, const Delivery& delivery);
+  void recover_presence(const RecoveredPresence& stored, base::Instant now);
+  void recover_retained(const MessagePtr& message);
+  void recover_session(RecoveredSession& stored, base::Instant now);
+  void recover_subscription(SessionId sid, Session& s, PutSubscription& held);
+  static std::unique_ptr<Will> will_from_store(StoredWill& stored);
 
   // --- deliver.cc
   void deliver(SessionId id, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
-  void enqueue(Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
-  void drop_expired(Session& s, base::Instant now);
-  bool window_open(const Connection& c, DeliveryState& d) const;
+  void enqueue(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
+  bool queue_has_room(const DeliveryState& d, std::size_t size, bool retained_at_subscribe) const;
+  void drop_expired(SessionId sid, Session& s, base::Instant now);
+  bool window_open(const Connection& c, DeliveryState& d, std::uint64_t number) const;
   void unqueue(Session& s, const Delivery& delivery);  // counts only
+  void send_pubrel(ConnectionId id, Connection& c, mqtt::PacketId packet_id, std::uint64_t needs);
+  // The first time on its way; false if it is larger than the client takes, and counts as delivered.
+  bool launch(SessionId sid, Session& s, Connection& c, Delivery&& delivery, base::Instant now);
   // Takes what `gone(delivery)` names out of the queue, in one pass.
   template <class F>
   void drop_queued(Session& s, F&& gone) {
@@ -192,6 +281,7 @@ class Shard {
     const auto end = std::remove_if(queue.begin(), queue.end(), [&](const Delivery& waiting) {
       if (!gone(waiting)) return false;
       unqueue(s, waiting);
+      dequeued(s, waiting, waiting.released);
       return true;
     });
     queue.erase(end, queue.end());
@@ -278,6 +368,7 @@ class Shard {
     std::size_t tombstone = 0;  // bytes that a deleted one counts for
   };
   void forget_retained(Retained& kept);
+  void time_retained(Retained& kept, std::string_view topic, base::Instant due);
   topics::RetainedTree<Retained> retained_;
   std::size_t retained_count_ = 0;  // without the deleted
   std::size_t retained_bytes_ = 0;
@@ -294,12 +385,14 @@ class Shard {
     ConnectionId connection;
     mqtt::PacketId packet_id = 0;
     boost::container::small_vector<mqtt::ReasonCode, 4> reasons;
-    std::uint64_t needs = 0;  // what every other shard must have applied
+    std::uint64_t needs = 0;        // what every other shard must have applied
+    std::uint64_t needs_batch = 0;  // what must be stored
   };
   std::deque<PendingSubAck> subacks_;  // in the order of what they need
   std::uint64_t interest_told_ = 0;
   std::vector<std::uint64_t> interest_applied_;  // by shard
   std::uint64_t retained_work_ = 0;              // retained messages looked at for subscriptions, ever
+  void settle_subacks(base::Instant now);
   // False if it is larger than the client takes.
   bool send_suback(const PendingSubAck& pending);
   static Departure answer_too_large();
@@ -323,6 +416,48 @@ class Shard {
   base::TimerId system_timer_;
   bool shutting_down_ = false;
   std::uint32_t shutdown_cursor_ = 0;
+
+  // What is on its way to the store, and what waits for it; each list in the order of its batches.
+  Joint joint_;            // while it is open
+  Joint* sink_ = nullptr;  // where changes go instead of the open batch
+  boost::unordered_flat_map<JointId, Joint> joints_;
+  std::uint64_t next_joint_ = 0;
+  std::uint64_t last_batch_ = 0;  // the newest, open or handed over
+  std::uint64_t stored_ = 0;      // all batches up to this one
+  std::uint64_t emitted_ = 0;     // changes, ever
+  struct Held {
+    std::uint64_t needs = 0;
+    ConnectionId connection;
+  };
+  std::deque<Held> holds_;
+  std::deque<Held> ack_waits_;
+  struct PendingAnswer {
+    std::uint64_t needs = 0;
+    ConnectionId connection;
+    boost::container::small_vector<std::uint8_t, 8> packet;
+  };
+  std::deque<PendingAnswer> answers_;
+  struct PendingReceipt {
+    std::uint64_t needs = 0;
+    ShardId to = 0;
+    ReceiptMail mail;
+  };
+  std::deque<PendingReceipt> receipts_;
+  struct SessionWait {
+    std::uint64_t needs = 0;
+    SessionId session;
+  };
+  std::deque<SessionWait> session_waits_;
+  // Messages passed on to another shard, whose receipt is passed back.
+  struct Relay {
+    ShardId to = 0;
+    ReceiptToken token;
+    std::uint32_t waiting = 0;
+    bool matched = false;
+  };
+  boost::unordered_flat_map<std::uint32_t, Relay> relays_;
+  std::uint32_t next_relay_ = 0;
+  std::vector<std::string> unstored_presence_;
 
   // Reused from turn to turn.
   std::vector<base::TimerOwner> fired_;

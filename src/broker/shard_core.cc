@@ -1,5 +1,7 @@
 #include "broker/shard_core.h"
 
+#include <algorithm>
+
 #include "broker/shard.h"
 
 namespace vigil::broker {
@@ -8,10 +10,23 @@ ShardCore::ShardCore(ShardSetup setup, base::Instant start)
     : shard_(std::make_unique<Shard>(std::move(setup), start)) {}
 ShardCore::~ShardCore() = default;
 
-ShardId ShardCore::home_of(std::string_view client_id, unsigned shards) {
-  // FNV-1a with a final mix: the same on every machine, so that a stored session finds its shard again.
+namespace {
+
+std::uint64_t fnv1a(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : client_id) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash;
+}
+
+}  // namespace
+
+std::uint64_t ShardCore::client_hash(std::string_view client_id) {
+  return std::max<std::uint64_t>(1, fnv1a(client_id));
+}
+
+ShardId ShardCore::home_of(std::string_view client_id, unsigned shards) {
+  // With a final mix: the low bits decide.
+  std::uint64_t hash = fnv1a(client_id);
   hash ^= hash >> 32U;
   return static_cast<ShardId>(hash % shards);
 }
@@ -34,8 +49,14 @@ void ShardCore::judge(ConnectionId id, const std::optional<base::TcpEvidence>& e
 void ShardCore::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now) {
   shard_->authenticated(id, std::move(verdict), now);
 }
+void ShardCore::take_over(const TakeOver& takeover, base::Instant now) { shard_->take_over(takeover, now); }
 void ShardCore::wall_clock(std::int64_t unix_ms, base::Instant now) { shard_->wall_clock(unix_ms, now); }
 bool ShardCore::kick(std::string_view client_id, base::Instant now) { return shard_->kick(client_id, now); }
+void ShardCore::stored(Stored&& stored, base::Instant now) { shard_->stored(std::move(stored), now); }
+void ShardCore::loaded(Loaded&& loaded, base::Instant now) { shard_->loaded(std::move(loaded), now); }
+void ShardCore::swept(const Swept& swept, base::Instant now) { shard_->swept(swept, now); }
+void ShardCore::recover(RecoveredFact&& recovered, base::Instant now) { shard_->recover(std::move(recovered), now); }
+void ShardCore::end_turn() { shard_->end_turn(); }
 void ShardCore::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive) {
   shard_->reconfigure(limits, keep_alive);
 }

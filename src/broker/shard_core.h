@@ -18,6 +18,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/tcp_evidence.h"
+#include "broker/change.h"
 #include "broker/disconnect_reason.h"
 #include "broker/effect.h"
 #include "broker/fence.h"
@@ -41,6 +42,9 @@ struct ShardSetup {
   KeepAlivePolicy keep_alive;
   std::vector<std::string> auth_methods;  // enhanced authentication methods that somebody outside answers for
   const Fence* fence = nullptr;           // null: may always serve
+  bool durable = false;                   // somebody answers Effects::store
+  // Positions begin above this: above all that an earlier run has given out and stored.
+  std::uint64_t first_position = 0;
 };
 
 // How a socket ended by itself.
@@ -62,6 +66,8 @@ class ShardCore {
   ShardCore(const ShardCore&) = delete;
   ShardCore& operator=(const ShardCore&) = delete;
 
+  // A number for a client id: the same on every machine and in every version. Never 0.
+  static std::uint64_t client_hash(std::string_view client_id);
   // The home shard of a client id.
   static ShardId home_of(std::string_view client_id, unsigned shards);
 
@@ -84,10 +90,19 @@ class ShardCore {
   // it is closed.
   void judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
+  // What waited in the old connection's socket has been received.
+  void take_over(const TakeOver& takeover, base::Instant now);
   // The wall clock says `unix_ms` at `now`. Used for what people read, never for a decision.
   void wall_clock(std::int64_t unix_ms, base::Instant now);
   // An administrator ends a connection (0x98). False if the client is not connected here.
   bool kick(std::string_view client_id, base::Instant now);
+  // What the store answered.
+  void stored(Stored&& stored, base::Instant now);
+  void loaded(Loaded&& loaded, base::Instant now);
+  void swept(const Swept& swept, base::Instant now);
+  // At the start, before anybody connects: what the store held. Sessions go to their home shard, retained messages to
+  // every shard, presence before sessions.
+  void recover(RecoveredFact&& recovered, base::Instant now);
   // New limits for what comes from now on.
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
   // The broker stops: every connection gets DISCONNECT 0x8B, at most `limit` in this call; true when none is left.
@@ -96,6 +111,8 @@ class ShardCore {
   // --- what to do
   // -----------------------------------------------------------------------------------------------------------
   Effects& effects();
+  // Call before effects are taken: puts into them what is written once a turn.
+  void end_turn();
   // The outbox of a live connection, or null. After writing, tell wrote().
   const Outbox* outbox(ConnectionId id) const;
   // When advance() is to be called next, at the latest.

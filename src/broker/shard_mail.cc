@@ -18,12 +18,7 @@ void Shard::mail(Mail&& mail, base::Instant now) {
   const ShardId from = mail.from;
   std::visit(Overloaded{
                  [&](PublishMail& publish) { published_elsewhere(from, publish, now); },
-                 [&](const ReceiptMail& receipt) {
-                   if (Connection* c = connections_.find(receipt.receipt.connection); c != nullptr) {
-                     c->acks.receipt(receipt.receipt.sequence, receipt.matched);
-                     settle_acks(receipt.receipt.connection, *c);
-                   }
-                 },
+                 [&](const ReceiptMail& answer) { receipt(answer); },
                  [&](const InterestMail& interest) { interest_of_others(from, interest); },
                  [&](const InterestAppliedMail& applied) { interest_applied_by(from, applied.told, now); },
                  [&](const SystemQueryMail& query) { post(from, system_page(query, now)); },
@@ -34,31 +29,66 @@ void Shard::mail(Mail&& mail, base::Instant now) {
 }
 
 void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant now) {
+  const std::uint64_t emitted_before = emitted_;
+  const bool joined = mail.receipt.joint != 0 && setup_.durable;
+  if (joined) open_joint(mail.receipt.joint);
+  Relay relay{.to = from, .token = mail.receipt};
   if (mail.message->retain()) retain(mail.message, now);
-  // It may have waited long enough to expire: then nobody gets it, and its publisher need not know.
-  if (mail.message->expired(now)) {
+  // It may have waited long enough to expire: then nobody gets it [MQTT-3.3.2-5], and its publisher need not know.
+  if (mail.message->expired(now) && !mail.at_once) {
     ++stats_.publish_expired;
-    if (mail.receipt.connection) post(from, ReceiptMail{mail.receipt, true});
-    return;
+    relay.matched = true;
+    mail.shares.clear();
+  } else {
+    relay.matched = mail.plain && route_here(mail.message, now);
   }
-  bool matched = mail.plain && route_here(mail.message, now);
   for (SharePick& pick : mail.shares) {
     if (share_here(pick.group, pick.filter, mail.message, now)) {
-      matched = true;
+      relay.matched = true;
       continue;
     }
     // Its members went while it was under way: somebody else's turn.
     topics::InterestIndex::Group* group = interest_.find_group(pick.group, pick.filter);
     if (group == nullptr || mail.hops >= kMostHops) continue;
-    const auto target = share_target(*group, std::uint64_t{1} << setup_.id, mail.message, matched, now);
+    const auto target = share_target(*group, std::uint64_t{1} << setup_.id, mail.message, relay.matched, now);
     if (!target) continue;
     PublishMail onward;
     onward.message = mail.message;
     onward.hops = static_cast<std::uint8_t>(mail.hops + 1);
     onward.shares.push_back(std::move(pick));
+    // Who waits for us waits for them, too.
+    if (mail.receipt.wanted()) {
+      if (relay.waiting++ == 0 && ++next_relay_ == 0) next_relay_ = 1;
+      onward.receipt = mail.receipt;
+      onward.receipt.relay = next_relay_;
+    }
     post(*target, std::move(onward));
   }
-  if (mail.receipt.connection) post(from, ReceiptMail{mail.receipt, matched});
+  if (joined) close_part();
+  if (!mail.receipt.wanted()) return;
+  if (relay.waiting > 0) {
+    relays_.emplace(next_relay_, relay);
+  } else {
+    send_receipt(from, mail.receipt, relay.matched, emitted_ != emitted_before ? last_batch_ : 0);
+  }
+}
+
+void Shard::receipt(const ReceiptMail& receipt) {
+  const ReceiptToken& token = receipt.receipt;
+  if (token.relay != 0) {
+    const auto found = relays_.find(token.relay);
+    if (found == relays_.end()) return;
+    Relay& relay = found->second;
+    relay.matched |= receipt.matched;
+    if (--relay.waiting > 0) return;
+    send_receipt(relay.to, relay.token, relay.matched, last_batch_);
+    relays_.erase(found);
+  } else if (token.joint != 0) {
+    joint_receipt(token.joint, receipt.matched);
+  } else if (Connection* c = connections_.find(token.connection); c != nullptr) {
+    c->acks.receipt(token.sequence, receipt.matched);
+    settle_acks(token.connection, *c);
+  }
 }
 
 }  // namespace vigil::broker

@@ -35,6 +35,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
                                      .detail = "switched off on this broker"});
   }
   PendingSubAck pending{.connection = id, .packet_id = packet.packet_id};
+  const std::uint64_t emitted_before = emitted_;
   const std::size_t most = limits().max_subscriptions_per_session;
   std::size_t handled = 0;
   const std::uint64_t delivered_before = retained_work_;
@@ -48,7 +49,8 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
   // it yet.
   pending.needs = interest_told_;
-  if (interest_applied() >= pending.needs) {
+  pending.needs_batch = emitted_ != emitted_before ? last_batch_ : 0;
+  if (interest_applied() >= pending.needs && pending.needs_batch <= stored_) {
     if (!send_suback(pending)) return std::unexpected(answer_too_large());
   } else if (++c.pending_subacks > kMostPendingSubAcks) {
     return std::unexpected(Departure{.cause = DisconnectReason::QuotaExceeded,
@@ -85,8 +87,15 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
     s.subscriptions.push_back({std::string(entry.filter), s.next_subscription++, filter->shared()});
     if (s.next_subscription == 0) s.next_subscription = 1;
   }
+  if (s.durable) {
+    const auto held = std::find_if(s.subscriptions.rbegin(), s.subscriptions.rend(),
+                                   [&entry](const HeldSubscription& h) { return h.text == entry.filter; });
+    CHECK(held != s.subscriptions.rend());
+    emit(PutSubscription{s.key, held->number, subscription_id, subscription.options, held->text});
+  }
   if (filter->shared()) {
     if (is_new) {
+      ++s.shared_subscriptions;
       ++stats_.shared_subscriptions;
       group_changed(*filter, {.members = 1, .connected = 1});
     }
@@ -135,8 +144,12 @@ std::uint64_t Shard::interest_applied() const {
 
 void Shard::interest_applied_by(ShardId other, std::uint64_t told, base::Instant now) {
   interest_applied_[other] = told;
+  settle_subacks(now);
+}
+
+void Shard::settle_subacks(base::Instant now) {
   const std::uint64_t applied = interest_applied();
-  while (!subacks_.empty() && subacks_.front().needs <= applied) {
+  while (!subacks_.empty() && subacks_.front().needs <= applied && subacks_.front().needs_batch <= stored_) {
     const PendingSubAck pending = std::move(subacks_.front());
     subacks_.pop_front();
     if (Connection* c = connections_.find(pending.connection); c != nullptr) --c->pending_subacks;
@@ -153,6 +166,7 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   Session& s = sessions_.at(c.session);
   mqtt::UnsubAck answer;
   answer.packet_id = packet.packet_id;
+  const std::uint64_t emitted_before = emitted_;
   for (const std::string_view text : packet.filters) {
     const auto filter = mqtt::TopicFilter::parse(text);
     if (!filter) {
@@ -163,7 +177,9 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
     }
   }
   if (!fits(c, answer)) return std::unexpected(answer_too_large());
-  mqtt::encode_unsuback(control_lane(id, c), c.version, answer);
+  std::vector<std::uint8_t> bytes;
+  mqtt::encode_unsuback(bytes, c.version, answer);
+  answer_when_stored(id, c, emitted_ != emitted_before ? last_batch_ : 0, bytes);
   return {};
 }
 
@@ -173,9 +189,11 @@ bool Shard::drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter
   const auto held = std::find_if(s.subscriptions.begin(), s.subscriptions.end(),
                                  [text](const HeldSubscription& h) { return h.text == text; });
   CHECK(held != s.subscriptions.end());
+  if (s.durable) emit(DropSubscription{s.key, held->number});
   s.subscriptions.erase(held);
   std::erase_if(s.feeds, [&filter](const SystemFeed& feed) { return feed.filter == filter.filter; });
   if (filter.shared()) {
+    --s.shared_subscriptions;
     --stats_.shared_subscriptions;
     group_changed(filter, {.members = -1, .connected = s.connected() ? -1 : 0});
   } else if (removed.last_of_filter) {
@@ -258,7 +276,7 @@ void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view fi
   retained_.for_each_match(filter, [&](std::string_view, Retained& retained) {
     ++retained_work_;
     if (!retained.message || retained.message->expired(now)) return;
-    if (subscription.options.no_local && retained.message->publisher() == Publisher{sid, setup_.id}) return;
+    if (subscription.options.no_local && retained.message->publisher() == s.self) return;
     terms.qos = std::min(retained.message->qos(), subscription.options.qos);
     deliver(sid, s, retained.message, terms, now);
   });

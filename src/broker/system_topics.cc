@@ -41,6 +41,11 @@ std::string client_id_of(std::string_view level) {
 void Shard::note(PresenceRecord& record, PresenceEvent event, base::Instant now) {
   const bool heard = system_filters_ > 0 && limits().sys_clients_enabled;
   presence_.note(record, event);
+  const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;
+  if (setup_.durable && !record.unstored && !passing) {
+    record.unstored = true;
+    unstored_presence_.push_back(record.client_id);
+  }
   if (!heard) return;
   const std::string topic = fmt::format("{}{}", kPrefix, topic_level(record.client_id));
   if (topic.size() + kState.size() > UINT16_MAX) return;  // no topic can be so long

@@ -68,11 +68,11 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
   if (!c.keep_alive.enabled()) {
     if (c.unfinished.empty()) return;
     // It may be another packet's beginning than the one the timer was set for.
-    if (now - c.keep_alive.last_heard() < limits().write_stall_timeout) {
-      watch_unfinished(id, c, c.keep_alive.last_heard());
+    if (now - c.keep_alive.unfinished_since() < limits().write_stall_timeout) {
+      watch_unfinished(id, c, c.keep_alive.unfinished_since());
       return;
     }
-    if (!c.keep_alive.credit_progress(limits().min_receive_rate, limits().write_stall_timeout)) {
+    if (!c.keep_alive.credit_progress(limits().min_receive_rate, limits().write_stall_timeout, now)) {
       leave(id,
             {.cause = DisconnectReason::ProtocolError,
              .field = "packet",
@@ -83,7 +83,7 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
     watch_unfinished(id, c, now);
     return;
   }
-  if (c.keep_alive.expired(now) && !c.keep_alive.credit_progress(limits().min_receive_rate)) {
+  if (c.keep_alive.expired(now) && !c.keep_alive.credit_progress(limits().min_receive_rate, now)) {
     // Its socket is read once more before it is judged.
     effects_.suspects.push_back(id);
     return;
@@ -105,7 +105,7 @@ void Shard::judge(ConnectionId id, const std::optional<base::TcpEvidence>& evide
   Connection* found = connections_.find(id);
   if (found == nullptr || found->state != Connection::State::Connected || found->timer) return;
   Connection& c = *found;
-  if (!c.keep_alive.expired(now) || c.keep_alive.credit_progress(limits().min_receive_rate)) {
+  if (!c.keep_alive.expired(now) || c.keep_alive.credit_progress(limits().min_receive_rate, now)) {
     arm_keep_alive(id, c);
     return;
   }
@@ -124,7 +124,11 @@ void Shard::session_timer(SessionId sid, base::Instant now) {
     end_session(sid, now);
     return;
   }
-  if (s->will && s->will->due <= now) publish_will(*s, now);
+  if (s->will && s->will->due <= now) {
+    const JointScope joint(*this, s->key.sequence != 0);
+    publish_will(*s, now);
+    put_session(sid, *s);
+  }
   arm_session(sid, *s);
 }
 
@@ -137,6 +141,7 @@ void Shard::retained_timer(std::uint64_t owner, base::Instant now) {
   Retained* kept = retained_.find(topic);
   if (kept == nullptr || kept->timer_slot != id) return;
   if (kept->message && !kept->message->expired(now)) return;
+  if (kept->message && stores_retained(topic)) emit(DropRetained{topic});
   kept->timer = {};  // it has fired
   forget_retained(*kept);
   retained_.erase(topic);

@@ -117,6 +117,7 @@ class Shard {
   void send_to(broker::ConnectionId id);
   void relax_timeouts();
   void judge_suspects();
+  void drain_old_connections();
   void answer_auth();
   void write_log();
   void erase_ended();

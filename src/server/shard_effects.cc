@@ -15,6 +15,9 @@ constexpr int kWritesPerTurn = 4;
 // What effects bring about in the core may have effects. Those of the last round wait for the next turn.
 constexpr int kRounds = 8;
 
+// More than a socket's buffer holds, unless its peer goes on sending while it is read.
+constexpr int kReadsOfAnOldConnection = 256;
+
 // How often a connection with data in flight is asked whether it still has some.
 constexpr base::Duration kRelaxEvery = base::seconds(2);
 
@@ -55,6 +58,7 @@ void Shard::apply_round() {
   send();
   judge_suspects();
   answer_auth();
+  drain_old_connections();
   write_log();
   effects_.clear();
 }
@@ -150,6 +154,18 @@ void Shard::judge_suspects() {
     if (peer == nullptr) continue;
     read_once(peer_id, *peer);
     core_.judge(id, peer->evidence(), now_);
+  }
+}
+
+// A client that comes back may have said goodbye on the connection it left.
+void Shard::drain_old_connections() {
+  for (const broker::TakeOver& takeover : effects_.takeovers) {
+    const PeerId old = peer_of(takeover.old);
+    for (int reads = 0; reads < kReadsOfAnOldConnection; ++reads) {
+      Peer* peer = peers_.find(old);
+      if (peer == nullptr || !read_once(old, *peer)) break;
+    }
+    core_.take_over(takeover, now_);
   }
 }
 

@@ -402,6 +402,7 @@ void World::apply(unsigned shard) {
   state.pending.sends = std::move(effects.sends);
   state.pending.suspects = std::move(effects.suspects);
   state.pending.auth_requests = std::move(effects.auth_requests);
+  state.pending.takeovers = std::move(effects.takeovers);
   effects.clear();
   state.busy = true;
   post_next(shard);
@@ -449,6 +450,14 @@ void World::finish(unsigned shard) {
       if (observer_ != nullptr) observer_->on_judged(id, now_);
     }
     state.core->judge(connection, evidence, now_);
+  }
+  for (const broker::TakeOver& takeover : effects.takeovers) {
+    LinkId id = 0;
+    while (LinkState* link = find(shard, takeover.old, &id)) {
+      if (!link->link.readable()) break;
+      read_link(id, true);
+    }
+    state.core->take_over(takeover, now_);
   }
   if (!state.core->effects().empty()) {
     apply(shard);

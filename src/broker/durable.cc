@@ -1,0 +1,525 @@
+// What outlives the process: changes go out in batches, and what acknowledges them waits for the store's answer
+// (change.h). With no store (ShardSetup::durable is false) nothing here does anything, and nothing waits.
+#include <algorithm>
+
+#include "broker/presence_record.h"
+#include "broker/shard.h"
+
+namespace vigil::broker {
+namespace {
+
+// Messages of a queue that are kept in memory behind those under way; what comes after them is on disk only.
+constexpr std::size_t kResidentMessages = 1000;
+constexpr std::size_t kResidentBytes = std::size_t{1} << 20U;
+// Below so many the next ones are asked for.
+constexpr std::size_t kLowWater = 256;
+constexpr std::uint32_t kLoadMessages = 512;
+constexpr std::uint32_t kLoadBytes = 512 * 1024;
+
+}  // namespace
+
+// --- changes go out
+// ---------------------------------------------------------------------------------------------------
+
+StoreBatch& Shard::batch() {
+  effects_.store.at = {wall_at_, wall_ms_};
+  return effects_.store;
+}
+
+void Shard::open_batch() {
+  if (batch().number == 0) effects_.store.number = ++last_batch_;
+}
+
+void Shard::emit(Change&& change) {
+  if (!setup_.durable) return;
+  ++emitted_;
+  if (sink_ != nullptr) {
+    sink_->changes.push_back(std::move(change));
+    return;
+  }
+  open_batch();
+  effects_.store.changes.push_back(std::move(change));
+}
+
+std::int64_t Shard::unix_of(base::Instant at) const {
+  return at.is_never() ? kNeverMs : moment(at).unix_ms;
+}
+
+base::Instant Shard::instant_of(std::int64_t unix_ms) const {
+  if (unix_ms == kNeverMs) return base::Instant::never();
+  // A wall clock may be far off: what is due in more than a century is never due.
+  constexpr std::int64_t kFar = std::int64_t{100} * 365 * 24 * 3600 * 1000;
+  const std::int64_t left = std::clamp(unix_ms - wall_ms_, -kFar, kFar);
+  return base::Instant::from_ns(std::max<std::int64_t>(1, (wall_at_ + base::milliseconds(left)).ns()));
+}
+
+// The session's record as it is now; what was under its key is replaced.
+void Shard::put_session(SessionId sid, Session& s) {
+  if (s.key.sequence == 0) return;
+  if (sink_ != nullptr) {
+    sink_->session = sid;
+    s.joint = sink_->id;
+    return;
+  }
+  if (s.joint != 0) return;  // written with what it is joined to
+  PutSession put;
+  put.key = s.key;
+  put.client_id = s.client_id;
+  put.user_name = s.user_name;
+  put.epoch = s.epoch;
+  put.expiry_s = s.expiry_s;
+  put.connected = s.connected();
+  put.expires_ms = unix_of(s.expires);
+  put.sent_below = s.delivery ? s.delivery->sent_below : 0;
+  put.next_subscription = s.next_subscription;
+  if (s.will) {
+    StoredWill& will = put.will.emplace_back();
+    will.topic = s.will->topic;
+    will.payload = s.will->payload;
+    will.properties = s.will->properties;
+    will.qos = s.will->qos;
+    will.retain = s.will->retain;
+    will.has_message_expiry = s.will->has_message_expiry;
+    will.message_expiry_s = s.will->message_expiry_s;
+    will.delay_s = s.will->delay_s;
+    will.due_ms = unix_of(s.will->due);
+  }
+  emit(std::move(put));
+}
+
+// At CONNECT: whether anything of this session has to outlive the process.
+void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
+  if (!setup_.durable) return;
+  s.durable |= s.expiry_s > 0;
+  if (!s.durable && !s.will) {
+    if (s.key.sequence != 0) emit(EndSession{s.key});
+    s.key = {};
+    return;
+  }
+  if (s.key.sequence == 0) s.key = next_position(now);
+  put_session(sid, s);
+}
+
+void Shard::dequeued(const Session& s, const Delivery& delivery, bool released) {
+  if (!delivery.stored) return;
+  emit(Dequeue{s.key, delivery.number, delivery.message ? delivery.message->position() : Position{}, released});
+}
+
+// Once a turn: what changes several times in one is written once.
+void Shard::end_turn() {
+  if (!setup_.durable) return;
+  for (const std::string& client_id : unstored_presence_) {
+    PresenceRecord* record = presence_.find(client_id);
+    if (record == nullptr) continue;
+    record->unstored = false;
+    PutPresence put{client_id, {}};
+    encode_presence(*record, put.record);
+    emit(std::move(put));
+  }
+  unstored_presence_.clear();
+  for (std::string& client_id : presence_.take_forgotten()) emit(DropPresence{std::move(client_id)});
+}
+
+// --- joint changes
+// ----------------------------------------------------------------------------------------------------
+
+void Shard::open_joint(JointId id) {
+  joint_ = {};
+  joint_.id = id != 0 ? id : (std::uint64_t{setup_.id} + 1) << 56U | ++next_joint_;
+  sink_ = &joint_;
+}
+
+// What was gathered is this shard's alone, or waits for the others' receipts. The id of a joint that waits, or 0.
+JointId Shard::close_joint() {
+  sink_ = nullptr;
+  if (joint_.waiting > 0) {
+    joints_.emplace(joint_.id, std::move(joint_));
+    return joint_.id;
+  }
+  commit_changes(joint_);
+  for (const auto& [sid, number] : joint_.held) held_until(sid, number, last_batch_);
+  return 0;
+}
+
+// This shard's part of another shard's joint change goes to the store, where it waits for the commit.
+void Shard::close_part() {
+  sink_ = nullptr;
+  if (joint_.changes.empty()) return;
+  open_batch();
+  effects_.store.parts.push_back({joint_.id, std::move(joint_.changes)});
+  joints_.emplace(joint_.id, std::move(joint_));
+}
+
+// Everything of the joint that is this shard's, into the open batch.
+void Shard::commit_changes(Joint& joint) {
+  for (Change& change : joint.changes) emit(std::move(change));
+  joint.changes.clear();
+  Session* s = sessions_.find(joint.session);
+  if (s != nullptr && s->joint == joint.id) {
+    s->joint = 0;
+    put_session(joint.session, *s);
+    Connection* c = connections_.find(s->connection);
+    if (c != nullptr && c->held_until == kPending) hold(s->connection, *c, last_batch_);
+  }
+  if (joint.ended.sequence != 0) emit(EndSession{joint.ended});
+}
+
+void Shard::joint_receipt(JointId id, bool matched) {
+  const auto found = joints_.find(id);
+  if (found == joints_.end() || found->second.waiting == 0) return;
+  Joint& joint = found->second;
+  joint.matched |= matched;
+  if (--joint.waiting > 0) return;
+  open_batch();
+  commit_changes(joint);
+  effects_.store.commits.push_back(id);
+}
+
+void Shard::joint_stored(JointId id, base::Instant now) {
+  const auto found = joints_.find(id);
+  if (found == joints_.end()) return;
+  const Joint joint = std::move(found->second);
+  joints_.erase(found);
+  for (const auto& [connection, sequence] : joint.acks) {
+    Connection* c = connections_.find(connection);
+    if (c == nullptr) continue;
+    c->acks.receipt(sequence, joint.matched);
+    settle_acks(connection, *c);
+  }
+  for (const auto& [sid, number] : joint.held) {
+    held_until(sid, number, 0);
+    if (Session* s = sessions_.find(sid); s != nullptr) pump(sid, *s, now);
+  }
+}
+
+// A message of a joint change waits for this batch from now on; 0: for nothing.
+void Shard::held_until(SessionId sid, std::uint64_t number, std::uint64_t batch) {
+  Session* s = sessions_.find(sid);
+  if (s == nullptr || !s->delivery) return;
+  DeliveryState& d = *s->delivery;
+  const auto waiting =
+      std::find_if(d.queue.rbegin(), d.queue.rend(), [number](const Delivery& q) { return q.number == number; });
+  if (waiting != d.queue.rend()) {
+    waiting->needs = batch;
+  } else if (d.tail.unstored > 0) {
+    --d.tail.unstored;  // on disk by the time that a request for it is answered
+  }
+  if (batch > 0) session_waits_.push_back({batch, sid});
+}
+
+Shard::Joint* Shard::joint_of(SessionId publisher, mqtt::PacketId packet_id) {
+  for (auto& [id, joint] : joints_) {
+    if (joint.publisher == publisher && joint.packet_id == packet_id) return &joint;
+  }
+  return nullptr;
+}
+
+// --- answers come back
+// ------------------------------------------------------------------------------------------------
+
+void Shard::hold(ConnectionId id, Connection& c, std::uint64_t batch) {
+  c.held_until = batch;
+  if (batch != kPending) holds_.push_back({batch, id});
+}
+
+void Shard::answer_when_stored(ConnectionId id, Connection& c, std::uint64_t needs, base::Bytes packet) {
+  if (needs <= stored_) {
+    auto& out = control_lane(id, c);
+    out.insert(out.end(), packet.begin(), packet.end());
+    return;
+  }
+  answers_.push_back({needs, id, {packet.begin(), packet.end()}});
+}
+
+void Shard::send_receipt(ShardId to, const ReceiptToken& token, bool matched, std::uint64_t needs) {
+  // A joint change is the store's to complete.
+  if (token.joint != 0 || needs <= stored_) {
+    post(to, ReceiptMail{token, matched});
+    return;
+  }
+  receipts_.push_back({last_batch_, to, {token, matched}});
+}
+
+void Shard::stored(Stored&& answer, base::Instant now) {
+  stored_ = std::max(stored_, answer.number);
+  for (; !holds_.empty() && holds_.front().needs <= stored_; holds_.pop_front()) {
+    const ConnectionId id = holds_.front().connection;
+    Connection* c = connections_.find(id);
+    if (c == nullptr || c->held_until > stored_) continue;
+    c->held_until = 0;
+    if (c->outbox && !c->outbox->empty()) to_send(id, *c);
+  }
+  for (const JointId joint : answer.joints) joint_stored(joint, now);
+  for (; !receipts_.empty() && receipts_.front().needs <= stored_; receipts_.pop_front()) {
+    post(receipts_.front().to, receipts_.front().mail);
+  }
+  for (; !ack_waits_.empty() && ack_waits_.front().needs <= stored_; ack_waits_.pop_front()) {
+    const ConnectionId id = ack_waits_.front().connection;
+    if (Connection* c = connections_.find(id); c != nullptr) settle_acks(id, *c);
+  }
+  settle_subacks(now);
+  for (; !answers_.empty() && answers_.front().needs <= stored_; answers_.pop_front()) {
+    const PendingAnswer& answer_due = answers_.front();
+    Connection* c = connections_.find(answer_due.connection);
+    if (c == nullptr) continue;
+    auto& out = control_lane(answer_due.connection, *c);
+    out.insert(out.end(), answer_due.packet.begin(), answer_due.packet.end());
+  }
+  for (; !session_waits_.empty() && session_waits_.front().needs <= stored_; session_waits_.pop_front()) {
+    const SessionId sid = session_waits_.front().session;
+    if (Session* s = sessions_.find(sid); s != nullptr) pump(sid, *s, now);
+  }
+}
+
+// --- queues that are longer than memory
+// -------------------------------------------------------------------------------
+
+bool Shard::belongs_on_disk(const Session& s, const Delivery& delivery) const {
+  if (!delivery.stored) return false;
+  const DeliveryState& d = *s.delivery;
+  if (d.tail.messages > 0) return true;
+  // What may have to be given to another member of a share group stays at hand.
+  if (s.shared_subscriptions > 0) return false;
+  return !s.connected() || d.queue.size() >= kResidentMessages || d.queued_bytes >= kResidentBytes;
+}
+
+// The session is looked at again when what this message needs is stored.
+void Shard::wait_for_store(SessionId sid, const Delivery& delivery) {
+  if (delivery.needs == kPending) {
+    sink_->held.emplace_back(sid, delivery.number);
+  } else if (delivery.needs > stored_ && (session_waits_.empty() || session_waits_.back().session != sid ||
+                                          session_waits_.back().needs != delivery.needs)) {
+    session_waits_.push_back({delivery.needs, sid});
+  }
+}
+
+void Shard::append_to_tail(DeliveryState::Tail& tail, const Delivery& delivery) {
+  if (tail.messages == 0 && !tail.loading) tail.from = delivery.number;
+  ++tail.messages;
+  tail.bytes += delivery.message ? delivery.message->size() : 0;
+  if (delivery.needs == kPending) ++tail.unstored;
+  tail.grew = true;
+}
+
+// The client is away: its queue is on disk, and need not be in memory.
+void Shard::page_out(Session& s) {
+  if (!s.durable || !s.delivery) return;
+  DeliveryState& d = *s.delivery;
+  if (d.tail.loading) {
+    d.tail.loading = false;
+    ++d.tail.ignore;
+  }
+  if (s.shared_subscriptions > 0) return;
+  DeliveryState::Tail paged;
+  const auto end = std::remove_if(d.queue.begin(), d.queue.end(), [&](const Delivery& waiting) {
+    if (!waiting.stored) return false;
+    unqueue(s, waiting);
+    append_to_tail(paged, waiting);
+    return true;
+  });
+  d.queue.erase(end, d.queue.end());
+  if (paged.messages == 0) return;
+  stats_.queued_messages += paged.messages;
+  stats_.queued_bytes += paged.bytes;
+  d.tail.from = paged.from;  // they came before what is on disk already
+  d.tail.messages += paged.messages;
+  d.tail.bytes += paged.bytes;
+  d.tail.unstored += paged.unstored;
+}
+
+// Asks for the next messages that are on disk only, when there is room for them.
+void Shard::load_more(SessionId sid, Session& s) {
+  if (!s.delivery) return;
+  DeliveryState& d = *s.delivery;
+  DeliveryState::Tail& tail = d.tail;
+  if (tail.messages == 0 || tail.loading || tail.unstored > 0) return;
+  if (s.shared_subscriptions == 0 && (!s.connected() || d.queue.size() >= kLowWater)) return;
+  tail.loading = true;
+  tail.grew = false;
+  batch().loads.push_back({sid, s.key, tail.from, kLoadMessages, kLoadBytes});
+}
+
+void Shard::loaded(Loaded&& answer, base::Instant now) {
+  Session* s = sessions_.find(answer.session);
+  if (s == nullptr || !s->delivery) return;
+  DeliveryState& d = *s->delivery;
+  DeliveryState::Tail& tail = d.tail;
+  if (tail.ignore > 0) {
+    --tail.ignore;
+    return;
+  }
+  tail.loading = false;
+  for (StoredMessage& m : answer.messages) {
+    const std::size_t size = m.message ? m.message->size() : 0;
+    // What is more than was known of has been counted by nobody.
+    if (tail.messages > 0) {
+      --tail.messages;
+    } else {
+      ++stats_.queued_messages;
+    }
+    const std::size_t known = std::min<std::size_t>(tail.bytes, size);
+    tail.bytes -= known;
+    stats_.queued_bytes += size - known;
+    d.queued_bytes += size;
+    tail.from = m.number + 1;
+    if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
+    d.queue.push_back(
+        {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released});
+  }
+  if (answer.next != 0) {
+    tail.from = answer.next;
+  } else if (!tail.grew) {
+    stats_.queued_messages -= tail.messages;
+    stats_.queued_bytes -= tail.bytes;
+    tail.messages = tail.bytes = 0;
+  }
+  if (s->connected()) {
+    pump(answer.session, *s, now);
+  } else {
+    load_more(answer.session, *s);
+  }
+}
+
+void Shard::swept(const Swept& swept, base::Instant /*now*/) {
+  Session* s = sessions_.find(swept.session);
+  if (s == nullptr || !s->delivery) return;
+  DeliveryState::Tail& tail = s->delivery->tail;
+  tail.sweeping = false;
+  const std::uint64_t messages = std::min(tail.messages, swept.messages);
+  const std::uint64_t bytes = std::min(tail.bytes, swept.bytes);
+  tail.messages -= messages;
+  tail.bytes -= bytes;
+  stats_.queued_messages -= messages;
+  stats_.queued_bytes -= bytes;
+  stats_.publish_expired += messages;
+}
+
+// --- the start
+// --------------------------------------------------------------------------------------------------------
+
+void Shard::recover(RecoveredFact&& recovered, base::Instant now) {
+  if (auto* presence = std::get_if<RecoveredPresence>(&recovered)) recover_presence(*presence, now);
+  if (auto* retained = std::get_if<RecoveredRetained>(&recovered)) recover_retained(retained->message);
+  if (auto* session = std::get_if<RecoveredSession>(&recovered)) recover_session(*session, now);
+}
+
+void Shard::recover_presence(const RecoveredPresence& stored, base::Instant now) {
+  auto record = decode_presence(stored.record);
+  if (!record) {
+    log(LogLevel::Warn, "presence_unreadable",
+        "What was stored of client " + stored.client_id + " cannot be read: " + record.error());
+    return;
+  }
+  const bool died = record->connected;
+  record->connected = record->has_session = record->at_risk = false;
+  const std::string client_id = record->client_id;
+  if (!presence_.restore(std::move(*record))) return;
+  PresenceRecord& kept = *presence_.find(client_id);
+  presence_.may_forget(presence_.open(client_id));
+  if (!died) return;
+  const Moment at = moment(now);
+  kept.disconnected_at_ms = at.unix_ms;
+  kept.reason = DisconnectReason::ServerFailure;
+  kept.detail = {};
+  kept.evidence.reset();
+  kept.verdict.reset();
+  kept.disconnects.add(at.unix_ms);
+  note(kept,
+       {.kind = PresenceEventKind::Disconnected,
+        .reason = DisconnectReason::ServerFailure,
+        .unix_ms = at.unix_ms,
+        .incarnation = kept.incarnation,
+        .address = kept.address},
+       now);
+}
+
+void Shard::recover_retained(const MessagePtr& message) {
+  last_sequence_ = std::max(last_sequence_, message->position().sequence);
+  keep_retained(message);
+}
+
+void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
+  PutSession& put = stored.session;
+  last_sequence_ = std::max(last_sequence_, put.key.sequence);
+  // An older one was about to end when the broker died.
+  if (const auto older = by_client_.find(put.client_id); older != by_client_.end()) end_session(older->second, now);
+  const SessionId sid = sessions_.emplace();
+  by_client_.emplace(put.client_id, sid);
+  Session& s = sessions_.at(sid);
+  s.client_id = std::move(put.client_id);
+  s.self = {ShardCore::client_hash(s.client_id)};
+  s.user_name = std::move(put.user_name);
+  s.key = put.key;
+  s.epoch = put.epoch;
+  s.expiry_s = put.expiry_s;
+  s.durable = put.expiry_s > 0;
+  s.next_subscription = put.next_subscription;
+  s.presence = presence_.open(s.client_id);
+  PresenceRecord& record = *presence_.find(s.presence);
+  record.has_session = true;
+  record.incarnation = std::max(record.incarnation, s.epoch);
+  ++stats_.clients_disconnected;
+  for (const mqtt::PacketId id : stored.unreleased) s.unreleased.insert(id);
+  for (PutSubscription& held : stored.subscriptions) recover_subscription(sid, s, held);
+  if (stored.queued > 0 || put.sent_below > 0) {
+    DeliveryState& d = delivery_of(s);
+    // Of a client that was connected it is not known what had been sent: as much as may be under way at once.
+    d.sent_below = put.connected ? std::min(stored.last_number + 1, stored.first_number + limits().max_inflight)
+                                 : put.sent_below;
+    d.next_number = std::max(stored.last_number + 1, put.sent_below);
+    d.tail.messages = stored.queued;
+    d.tail.bytes = stored.queued_bytes;
+    d.tail.from = stored.first_number;
+    stats_.queued_messages += stored.queued;
+    stats_.queued_bytes += stored.queued_bytes;
+  }
+  if (!put.will.empty()) s.will = will_from_store(put.will.front());
+  const base::Duration grace = base::seconds(limits().will_restart_grace_s);
+  if (put.connected) {
+    // Its connection ended with the broker. A client that comes back soon enough has not been missed.
+    const base::Duration expiry = base::seconds(s.expiry_s);
+    if (s.will) s.will->due = now + std::max<base::Duration>(grace, base::seconds(s.will->delay_s));
+    s.expires = s.expiry_s == mqtt::kNoSessionExpiry ? base::Instant::never()
+                                                      : now + (s.will ? std::max(expiry, grace) : expiry);
+    put_session(sid, s);
+  } else {
+    if (s.will) s.will->due = instant_of(put.will.front().due_ms);
+    s.expires = instant_of(put.expires_ms);
+  }
+  arm_session(sid, s);
+  load_more(sid, s);
+}
+
+void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& held) {
+  const auto filter = mqtt::TopicFilter::parse(held.text);
+  if (!filter) return;
+  topics::Subscription subscription{};
+  subscription.subscriber = sid.value();
+  subscription.subscription_id = held.subscription_id;
+  subscription.options = held.options;
+  const auto added = subscriptions_.add(*filter, subscription);
+  s.next_subscription = std::max(s.next_subscription, held.number + 1);
+  s.subscriptions.push_back({held.text, held.number, filter->shared()});
+  if (filter->shared()) {
+    ++s.shared_subscriptions;
+    ++stats_.shared_subscriptions;
+    group_changed(*filter, {.members = 1});
+  } else if (added.first_of_filter) {
+    interest_gained(*filter);
+  }
+}
+
+std::unique_ptr<Will> Shard::will_from_store(StoredWill& stored) {
+  auto will = std::make_unique<Will>();
+  will->topic = std::move(stored.topic);
+  will->payload = std::move(stored.payload);
+  will->properties = std::move(stored.properties);
+  will->qos = stored.qos;
+  will->retain = stored.retain;
+  will->delay_s = stored.delay_s;
+  will->message_expiry_s = stored.message_expiry_s;
+  will->has_message_expiry = stored.has_message_expiry;
+  return will;
+}
+
+}  // namespace vigil::broker
