@@ -352,6 +352,27 @@ def test_a_refusal_names_the_client(start_broker):
                         r"CONNECTION_REFUSED: \w+\.max_sessions is reached\.", lines[0]["message"])
 
 
+def test_what_is_installed_runs(tmp_path):
+    """Outside of /usr and /usr/local the unit names the configuration; one that is there is left alone."""
+    build = ROOT / "build" / "release"
+    if not (build / "cmake_install.cmake").exists():
+        pytest.skip("the broker was not built in build/release")
+    prefix = tmp_path / "here"
+    (prefix / "etc" / "vigilmq").mkdir(parents=True)
+    own = prefix / "etc" / "vigilmq" / "vigilmq.toml"
+    own.write_text("shards = 1\n")
+    subprocess.run(["cmake", "--install", build, "--prefix", prefix], check=True, capture_output=True, timeout=30)
+    assert own.read_text() == "shards = 1\n"
+    unit = (prefix / "lib" / "systemd" / "system" / "vigilmq.service").read_text()
+    check = re.search(r"^ExecStartPre=(.*)$", unit, re.M)[1].split()
+    assert check == [f"{prefix}/bin/vigilmq", "--config", str(own), "--test-config"]
+    result = subprocess.run(check, capture_output=True, text=True, timeout=10, env=broker_module.environment())
+    assert (result.returncode, result.stdout) == (0, f"configuration file {own} is valid.\n")
+    document = re.search(r"^Documentation=file:(.*)$", unit, re.M)[1]
+    assert "systemd" in open(document).read()
+    assert (prefix / "share" / "doc" / "vigilmq" / "LICENSE").exists()
+
+
 def mode_of(path):
     return stat.S_IMODE(path.stat().st_mode)
 
