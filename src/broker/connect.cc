@@ -171,6 +171,7 @@ void Shard::take_over(const TakeOver& takeover, base::Instant now) {
                    now);
   }
   if (!step) {
+    step.error().client_id = packet->client_id;
     leave(id, step.error(), now);
     return;
   }

@@ -118,11 +118,19 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
   const bool say = ++refusals_in_window_ <= kMostLinesASecond;
   const bool quiet =
       departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
-  if (say)
+  if (say) {
+    std::vector<std::pair<std::string_view, std::string>> fields = {
+        {"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}};
+    std::string as;
+    if (!departure.client_id.empty()) {
+      as = " as " + printable(departure.client_id);
+      fields.emplace_back("clientId", departure.client_id);
+    }
     log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
-        fmt::format("Connection from {} ended before it was accepted: {}{}.", c.peer->address, name(departure.cause),
-                    what_happened(departure)),
-        {{"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}});
+        fmt::format("Connection from {}{} ended before it was accepted: {}{}.", c.peer->address, as,
+                    name(departure.cause), what_happened(departure)),
+        std::move(fields));
+  }
   close_effect(id, c, departure.cause);
 }
 

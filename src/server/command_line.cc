@@ -24,6 +24,7 @@ constexpr const char* kExamples =
     "Environment variables:\n"
     "  MQTT_KEEP_ALIVE_MONITORING_DELAY_MS  how late a silent client may be noticed, in ms (default 1000)\n"
     "  VIGILMQ_<SECTION>__<KEY>             any setting of the file: VIGILMQ_LIMITS__CONNECT_TIMEOUT_S=5\n"
+    "  An empty variable counts as not set.\n"
     "\n"
     "Signals: SIGTERM and SIGINT stop it after all clients were told, SIGHUP reads the configuration again.\n"
     "Try it: mosquitto_sub -t 'hello/#' -v, and in another terminal mosquitto_pub -t hello/world -m hi\n";
@@ -45,7 +46,7 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
       ->type_name("FILE");
   app.add_option("-l,--listen", listen,
                  "Listen here instead of where the configuration says; may be given several times, as in "
-                 "127.0.0.1:1883 or [::1]:1883")
+                 "127.0.0.1:1883, [::1]:1883 or unix:/run/vigilmq/mqtt.sock")
       ->type_name("ADDRESS:PORT")
       ->expected(1)
       ->take_all();
@@ -64,11 +65,14 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
     std::ostringstream out;
     std::ostringstream wrong;
     const int code = app.exit(error, out, wrong);
-    return base::Err(CommandLineEnd{.exit_code = code == 0 ? 0 : 2, .text = out.str() + wrong.str()});
+    const bool well = code == 0;
+    return base::Err(
+        CommandLineEnd{.exit_code = well ? 0 : 2, .text = (well ? "" : "vigilmq: ") + out.str() + wrong.str()});
   }
 
   if (int{test} + int{print} + int{print_default} + int{print_docs} > 1) {
-    return base::Err(CommandLineEnd{.exit_code = 2, .text = "Only one of --test-config and --print-... at a time."});
+    return base::Err(
+        CommandLineEnd{.exit_code = 2, .text = "vigilmq: only one of --test-config and --print-... at a time."});
   }
 
   using Action = CommandLine::Action;

@@ -26,6 +26,9 @@ struct ListenerConfig {
   std::vector<BindAddress> bind = {BindAddress::localhost(1883)};
   std::uint32_t max_connections = 0;  // 0: no bound but limits.max_connections
   std::uint32_t backlog = 1024;
+  // Of Unix sockets.
+  std::uint32_t socket_mode = 0660;
+  std::string socket_group;  // a name or a number; empty: the process's own
   base::Duration tcp_keepalive_idle = base::seconds(60);
   base::Duration tcp_keepalive_interval = base::seconds(10);
   std::uint32_t tcp_keepalive_count = 6;
@@ -80,13 +83,24 @@ struct ConfigSources {
   // What --config names; it must exist. Without it `default_file` is read if it exists.
   std::optional<std::filesystem::path> file;
   std::filesystem::path default_file = "/etc/vigilmq/vigilmq.toml";
-  // All variables; only VIGILMQ_... and MQTT_KEEP_ALIVE_MONITORING_DELAY_MS are looked at.
+  // All variables; only VIGILMQ_... and MQTT_KEEP_ALIVE_MONITORING_DELAY_MS are looked at. An empty one is none.
   Environment environment;
   std::vector<ConfigOverride> overrides;
 };
 
 // The variables of this process.
 Environment process_environment();
+
+// Which sources say anything, for people.
+struct ConfigOrigin {
+  std::optional<std::filesystem::path> file;  // that is read
+  std::vector<std::string> variables;         // that are ours and not empty, sorted
+  std::vector<std::string> options;           // of the command line, each once
+
+  // "configuration file /x.toml", "no configuration file: the defaults, with VIGILMQ_SHARDS, --listen"
+  std::string text() const;
+};
+ConfigOrigin origin_of(const ConfigSources& sources);
 
 // All errors of all sources, in the order of the sources, not only the first.
 base::Result<Config, std::vector<ConfigError>> load_config(const ConfigSources& sources);

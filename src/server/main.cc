@@ -19,6 +19,12 @@ void print(std::FILE* to, const std::string& text) {
   if (!text.ends_with('\n')) std::fputc('\n', to);
 }
 
+// "configuration file /etc/vigilmq/vigilmq.toml is valid."
+std::string verdict(const ConfigOrigin& origin) {
+  const bool more = !origin.variables.empty() || !origin.options.empty();
+  return origin.text() + (more ? "," : "") + (origin.file ? " is valid." : " are valid.");
+}
+
 int run(Config config, ConfigSources sources) {
   block_signals();
   Log log({.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
@@ -67,7 +73,7 @@ int main(int argc, char** argv) {
     return EXIT_FAILURE;
   }
   switch (line->action) {
-    case Action::TestConfig: print(stdout, "The configuration is valid."); return EXIT_SUCCESS;
+    case Action::TestConfig: print(stdout, verdict(origin_of(line->sources))); return EXIT_SUCCESS;
     case Action::PrintConfig: print(stdout, effective_toml(*config)); return EXIT_SUCCESS;
     default: return run(std::move(*config), std::move(line->sources));
   }

@@ -292,6 +292,33 @@ TEST(ListenFailure, SpeaksOfThePathOfAUnixSocket) {
   }
 }
 
+TEST(ListenFailure, SpeaksOfTheGroupOfAUnixSocket) {
+  const io::Endpoint path = io::Endpoint::parse("unix:/run/vigilmq/v.sock").value();
+  const std::string sentence = listen_failure(path, std::make_error_code(std::errc::operation_not_permitted), "mqtt");
+  EXPECT_THAT(sentence, HasSubstr("to the group mqtt"));
+  EXPECT_THAT(sentence, HasSubstr("SupplementaryGroups=mqtt"));
+}
+
+TEST(OpenListeners, AGroupThatIsNotThereIsSaidPlainly) {
+  ListenerConfig listener;
+  listener.bind = {*BindAddress::parse("unix:/tmp/never-made.sock")};
+  listener.socket_group = "no-such-group-here";
+  const auto opened = open_listeners({&listener, 1});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_THAT(opened.error(), HasSubstr("no group no-such-group-here"));
+}
+
+TEST(OpenListeners, AllInterfacesAreCalledSo) {
+  ListenerConfig listener;
+  listener.bind = {*BindAddress::parse("*:0")};
+  const auto opened = open_listeners({&listener, 1});
+  ASSERT_TRUE(opened.has_value());
+  // Where this machine has no IPv6, it is IPv4 alone.
+  const std::string text = opened->at(0).endpoint.text();
+  EXPECT_TRUE(text.starts_with("*:") || text.starts_with("0.0.0.0:")) << text;
+  EXPECT_FALSE(text.ends_with(":0")) << text;
+}
+
 // Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
 TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
   const io::Fd listener = io::listen(io::Endpoint::parse("127.0.0.1:0").value(), 1).value();
@@ -355,6 +382,8 @@ TEST(CommandLineTest, WrongUsageEndsWithTwo) {
   EXPECT_EQ(parse({"--bogus"}).error().exit_code, 2);
   EXPECT_EQ(parse({"--test-config", "--print-config"}).error().exit_code, 2);
   EXPECT_EQ(parse({"stray"}).error().exit_code, 2);
+  EXPECT_THAT(parse({"--bogus"}).error().text, testing::StartsWith("vigilmq: "));
+  EXPECT_THAT(parse({"--test-config", "--print-config"}).error().text, testing::StartsWith("vigilmq: "));
 }
 
 }  // namespace

@@ -112,23 +112,45 @@ base::Result<void, std::string> Supervisor::start() {
   return {};
 }
 
+// What an address does not say of itself.
+static std::string remark(const Listening& listening, const ListenerConfig& listener) {
+  const io::Endpoint& endpoint = listening.endpoint;
+  if (std::holds_alternative<io::AllInterfaces>(endpoint.value())) return " (all addresses, IPv4 and IPv6)";
+  if (!endpoint.is_unix() || endpoint.host().starts_with('@')) return {};
+  return fmt::format(" (mode {:04o}{}{})", listener.socket_mode, listener.socket_group.empty() ? "" : ", group ",
+                     listener.socket_group);
+}
+
 void Supervisor::say_hello(const std::string& fd_warning) const {
   const Config& config = setup_.config;
   const auto tick_ms = std::chrono::duration_cast<base::milliseconds>(config.keep_alive.tick).count();
+  const ConfigOrigin origin = origin_of(setup_.sources);
   log_.write(LogLevel::Info, "started",
-             fmt::format("VigilMQ {} on node {}: {} shards, keep alive judged every {} ms, at most {} connections.",
-                         setup_.version, node_id_, shard_count_, tick_ms, max_connections_),
+             fmt::format("VigilMQ {} on node {}: {} shards, keep alive judged every {} ms, at most {} connections; {}.",
+                         setup_.version, node_id_, shard_count_, tick_ms, max_connections_, origin.text()),
              {{"version", setup_.version},
               {"nodeId", node_id_},
               {"shards", shard_count_},
               {"tickMs", tick_ms},
-              {"maxConnections", max_connections_}});
+              {"maxConnections", max_connections_},
+              {"configFile", origin.file ? origin.file->string() : std::string()}});
   if (!fd_warning.empty()) log_.write(LogLevel::Warn, "few_files", fd_warning);
   for (const Listening& listening : shards_->listening()) {
     const std::string address = listening.endpoint.text();
-    const std::string& name = config.listeners[listening.listener].name;
-    log_.write(LogLevel::Info, "listening", fmt::format("listening on {}", address),
-               {{"listener", name}, {"address", address}});
+    const ListenerConfig& listener = config.listeners[listening.listener];
+    log_.write(LogLevel::Info, "listening", fmt::format("listening on {}{}", address, remark(listening, listener)),
+               {{"listener", listener.name}, {"address", address}});
+  }
+  std::vector<std::string> open;
+  for (const Listening& listening : shards_->listening()) {
+    if (!listening.endpoint.is_loopback()) open.push_back(listening.endpoint.text());
+  }
+  if (config.allow_anonymous_remote && !open.empty()) {
+    log_.write(LogLevel::Warn, "anonymous_remote",
+               fmt::format("Anybody who can reach {} may connect without a password, read and write every topic, and "
+                           "take over any client id (security.allow_anonymous_remote). Let only trusted machines reach "
+                           "it (firewall, private network), or listen on 127.0.0.1 and [::1] only.",
+                           fmt::join(open, ", ")));
   }
 }
 
@@ -173,9 +195,9 @@ void Supervisor::reload() {
     log_.set_style({.format = setup_.config.log_format, .timestamps = setup_.config.log_timestamps});
     shards_->reconfigure(setup_.config, max_connections_);
     log_.write(LogLevel::Info, "reloaded",
-               result.applied.empty()
-                   ? std::string("Configuration read again: nothing new to apply.")
-                   : fmt::format("Configuration read again: now in force: {}.", fmt::join(result.applied, ", ")));
+               fmt::format("Configuration read again ({}): {}.", origin_of(setup_.sources).text(),
+                           result.applied.empty() ? std::string("nothing new to apply")
+                                                  : fmt::format("now in force: {}", fmt::join(result.applied, ", "))));
     if (!result.needs_restart.empty()) {
       log_.write(LogLevel::Warn, "reload_needs_restart",
                  fmt::format("Changed, but in force only after a restart: {}.", fmt::join(result.needs_restart, ", ")));
