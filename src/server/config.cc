@@ -614,6 +614,21 @@ base::Duration ListenerConfig::user_timeout_in_flight(std::uint16_t keep_alive_s
   return keep_alive_s == 0 ? tcp_user_timeout : user_timeout(keep_alive_s);
 }
 
+std::filesystem::path default_store_directory(const Environment& environment, bool root) {
+  const auto value = [&environment](std::string_view name) -> std::string {
+    const auto found =
+        std::ranges::find_if(environment, [name](const auto& variable) { return variable.first == name; });
+    return found == environment.end() ? std::string() : found->second;
+  };
+  // systemd gives a list where a unit has several.
+  if (const std::string given = value("STATE_DIRECTORY"); !given.empty()) return given.substr(0, given.find(':'));
+  if (root) return "/var/lib/vigilmq";
+  if (const std::string state = value("XDG_STATE_HOME"); !state.empty()) return std::filesystem::path(state) / "vigilmq";
+  if (const std::string home = value("HOME"); !home.empty())
+    return std::filesystem::path(home) / ".local/state/vigilmq";
+  return {};
+}
+
 Environment process_environment() {
   Environment environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {

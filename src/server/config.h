@@ -46,7 +46,19 @@ struct ListenerConfig {
   base::Duration user_timeout_in_flight(std::uint16_t keep_alive_s) const;
 };
 
+enum class StoreSync : std::uint8_t { Process, Power, Memory };
+
+struct StoreConfig {
+  StoreSync sync = StoreSync::Process;
+  std::string directory;                            // empty: default_store_directory()
+  std::uint64_t cache_bytes = 32ULL << 20U;         // of what is read from disk
+  std::uint64_t max_backlog_bytes = 64ULL << 20U;   // that wait for the disk before clients are slowed down
+
+  bool operator==(const StoreConfig&) const = default;
+};
+
 struct Config {
+  StoreConfig store;
   broker::KeepAlivePolicy keep_alive;
   broker::Limits limits;  // of the whole broker; whoever starts the shards gives each its share
 
@@ -87,6 +99,10 @@ struct ConfigSources {
   Environment environment;
   std::vector<ConfigOverride> overrides;
 };
+
+// Where sessions and messages are kept if store.directory is empty: systemd's STATE_DIRECTORY; /var/lib/vigilmq for root;
+// else $XDG_STATE_HOME/vigilmq or ~/.local/state/vigilmq. Empty if there is no such place.
+std::filesystem::path default_store_directory(const Environment& environment, bool root);
 
 // The variables of this process.
 Environment process_environment();

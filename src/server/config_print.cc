@@ -105,6 +105,7 @@ std::string allowed(const KeyInfo& key) {
       return out;
     }
     case KeyType::Name: return fmt::format("{} to {} letters, digits, `.`, `-`, `_`", key.min, key.max);
+    case KeyType::Path: return "a path";
     case KeyType::Addresses: return fmt::format("{} to {} addresses", key.min, key.max);
     case KeyType::Mode: return "`\"0000\"` to `\"0777\"`";
   }

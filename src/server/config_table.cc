@@ -25,6 +25,7 @@ constexpr std::int64_t kDay = 86'400;
 constexpr std::int64_t kMaxPacket = 268'435'460;
 
 constexpr string_view kOverMaxV3[] = {"allow", "enforce", "reject"};
+constexpr string_view kStoreSyncs[] = {"process", "power", "memory"};
 constexpr string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error"};
 constexpr string_view kLogFormats[] = {"text", "json"};
 
@@ -38,6 +39,8 @@ constexpr ConfigSection kSections[] = {
     {"mqtt", "What the broker offers to clients, and announces to MQTT 5 clients when they connect."},
     {"session", "What is kept for a client: its subscriptions and the messages it has yet to get."},
     {"retained", "Messages that a topic keeps for whoever subscribes later."},
+    {"will", "Last wills: what is published for clients that go without a goodbye."},
+    {"store", "What outlives the broker: sessions, messages that wait, retained messages, wills, and what is known of clients."},
     {"presence", "The record of every client: whether it is alive, since when, and why it went."},
     {"sys", "Topics on which the broker reports about itself and its clients."},
     {"flapping", "Two clients that use one client identifier and keep throwing each other out."},
@@ -69,6 +72,7 @@ struct Domain {
 constexpr Domain range(std::int64_t min, std::int64_t max) { return {min, max, KeyType::Integer, {}}; }
 constexpr Domain bytes(std::int64_t min, std::int64_t max) { return {min, max, KeyType::Size, {}}; }
 constexpr Domain mode() { return {0, 0777, KeyType::Mode, {}}; }
+constexpr Domain path(std::int64_t max) { return {0, max, KeyType::Path, {}}; }
 constexpr Domain one_of(std::span<const string_view> choices) { return {0, 0, KeyType::Integer, choices}; }
 
 template <base::Duration::rep Unit, class Root, auto... Members>
@@ -115,7 +119,7 @@ ConfigKey<Root> key(string_view path, Domain domain, Reload reload, string_view 
   if constexpr (std::is_same_v<T, bool>) type = KeyType::Bool;
   if constexpr (std::is_same_v<T, base::Duration>) type = KeyType::Duration;
   if constexpr (std::is_same_v<T, std::vector<BindAddress>>) type = KeyType::Addresses;
-  if constexpr (std::is_same_v<T, std::string>) type = KeyType::Name;
+  if constexpr (std::is_same_v<T, std::string>) type = domain.integer == KeyType::Path ? KeyType::Path : KeyType::Name;
   if constexpr (std::is_enum_v<T>) type = KeyType::Enum;
   constexpr auto kSecond = base::Duration(base::seconds(1)).count();
   constexpr auto kMillisecond = base::Duration(base::milliseconds(1)).count();
@@ -238,6 +242,18 @@ const std::vector<ConfigKey<Config>>& table() {
       "How many topics may have a retained message; when it is reached, further topics keep none."),
   limit<&Limits::max_retained_bytes>("retained.max_bytes", bytes(1024, 1024 * kGiB), kLive,
       "How many bytes these messages may have together, with their topics; a message that would go beyond is delivered but not kept."),
+
+  limit<&Limits::will_restart_grace_s>("will.restart_grace_s", range(0, kDay), kLive,
+      "After a broker that died has started again, clients that had been connected have so many seconds to resume their sessions before their last wills are published."),
+
+  top<&Config::store, &StoreConfig::sync>("store.sync", one_of(kStoreSyncs), kRestart,
+      "What an acknowledgement promises: process, that the message outlives a crash or a kill of the broker; power, also a power cut (each group of messages is forced to the disk first); memory, nothing: all is kept in memory only and ends with the broker."),
+  top<&Config::store, &StoreConfig::directory>("store.directory", path(4096), kRestart,
+      "The directory for these data, made if it is missing; empty takes what systemd gives (StateDirectory), /var/lib/vigilmq for root, or ~/.local/state/vigilmq. Each running broker needs its own."),
+  top<&Config::store, &StoreConfig::cache_bytes>("store.cache", bytes(kMiB, 1024 * kGiB), kRestart,
+      "Memory for what has been read from the disk."),
+  top<&Config::store, &StoreConfig::max_backlog_bytes>("store.max_backlog", bytes(kMiB, 1024 * kGiB), kLive,
+      "While more bytes than this wait for a slow disk, clients that publish are read more slowly, so that memory does not grow; those that only listen or ping do not notice."),
 
   limit<&Limits::presence_history>("presence.history", range(0, 10'000), kLive,
       "How many events (connected, disconnected and why, taken over, will published) are remembered for each client."),
@@ -398,6 +414,7 @@ std::string expectation(const KeyInfo& key) {
     case KeyType::Name: return fmt::format("a name of {} to {} letters, digits, '.', '-' and '_'", key.min, key.max);
     case KeyType::Addresses:
       return R"(host:port like "127.0.0.1:1883", "[::1]:1883", "localhost:1883", "*:1883", a path like "unix:/run/vigilmq/mqtt.sock", or a list of them)";
+    case KeyType::Path: return fmt::format("a path of at most {} bytes, in quotes", key.max);
     case KeyType::Mode: return R"(permissions in octal, in quotes, from "0000" to "0777", like "0660")";
   }
   return {};
@@ -438,6 +455,11 @@ std::optional<ConfigValue> accept(const KeyInfo& key, const ConfigValue& value) 
       return text != nullptr && is_name(*text) && in_range(static_cast<std::int64_t>(text->size()))
                  ? std::optional(value)
                  : std::nullopt;
+    case KeyType::Path: {
+      const bool legal = text != nullptr && in_range(static_cast<std::int64_t>(text->size())) &&
+                         std::ranges::none_of(*text, [](unsigned char c) { return c < ' ' || c == 127; });
+      return legal ? std::optional(value) : std::nullopt;
+    }
     case KeyType::Addresses: {
       const auto* list = std::get_if<std::vector<std::string>>(&value);
       std::vector<std::string> items = list != nullptr ? *list : std::vector<std::string>();
@@ -480,6 +502,7 @@ ConfigValue value_from_text(const KeyInfo& key, string_view text) {
     }
     case KeyType::Enum:
     case KeyType::Name:
+    case KeyType::Path:
     case KeyType::Mode: break;
   }
   return std::string(text);

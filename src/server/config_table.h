@@ -16,7 +16,7 @@ namespace vigil::server {
 // A value as sources write it. A size and a duration are integers (bytes; the unit that ends the key's name).
 using ConfigValue = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
 
-enum class KeyType : std::uint8_t { Bool, Integer, Size, Duration, Enum, Name, Addresses, Mode };
+enum class KeyType : std::uint8_t { Bool, Integer, Size, Duration, Enum, Name, Path, Addresses, Mode };
 enum class Reload : std::uint8_t { Live, Restart };
 
 // What is known of a key apart from where its value lives.

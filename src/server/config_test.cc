@@ -75,6 +75,7 @@ std::string another_toml(const ConfigKey<Root>& key) {
     case KeyType::Enum:
       return std::get<std::int64_t>(value) == 1 ? R"("reject")" : fmt::format("\"{}\"", key.info.choices[1]);
     case KeyType::Name: return "\"another\"";
+    case KeyType::Path: return "\"/var/tmp/another\"";
     case KeyType::Addresses: return R"(["127.0.0.1:2883", "[::1]:2884"])";
     case KeyType::Mode: return "\"0600\"";
     default: {
