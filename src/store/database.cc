@@ -13,6 +13,8 @@
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/perf_level.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
 #include <rocksdb/write_buffer_manager.h>
@@ -78,6 +80,10 @@ ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb:
   cf.compression = rocksdb::kLZ4Compression;
   cf.write_buffer_size = is_busy(family) ? 16 * kMiB : 2 * kMiB;
   cf.level_compaction_dynamic_level_bytes = true;
+  // Behind the last one of the same session is where the next entry goes.
+  if (family == Family::Queue) {
+    cf.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(sizeof(PositionBytes)));
+  }
   // Queues are eaten from their front: what is gone must not be walked over for long.
   if (is_busy(family)) {
     cf.table_properties_collector_factories.push_back(rocksdb::NewCompactOnDeletionCollectorFactory(8'192, 4'096));
@@ -253,6 +259,8 @@ void Database::close() {
   }
   db_.reset();
 }
+
+void Database::use_from_this_thread() { rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable); }
 
 Status Database::write(rocksdb::WriteBatch& batch) {
   sequence_before_write_ = db_->GetLatestSequenceNumber();

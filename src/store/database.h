@@ -55,6 +55,9 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
+  // Once on the thread that goes on with it: RocksDB's counters for each thread are switched off there.
+  static void use_from_this_thread();
+
   rocksdb::DB& db() { return *db_; }
   rocksdb::ColumnFamilyHandle* family(Family family) { return handles_[static_cast<std::size_t>(family)]; }
   std::uint32_t format() const { return format_; }
