@@ -33,9 +33,6 @@ constexpr std::size_t kMiB = std::size_t{1} << 20U;
 // What must fit on the disk before opening again is worth the try.
 constexpr std::size_t kProbeBytes = 4 * kMiB;
 
-constexpr std::array<std::string_view, kFamilies> kNames = {
-    "default", "sessions", "subscriptions", "unreleased", "queue", "messages", "retained", "presence"};
-
 // RocksDB's own log is not kept: what matters comes back as a status. Its usual logger writes into the store's
 // directory, and Debian's build of it (checks on) ends the process when it goes on after a disk was full.
 class NoLog final : public rocksdb::Logger {
@@ -148,8 +145,6 @@ Status probe(const std::filesystem::path& directory) {
 
 }  // namespace
 
-std::string_view name(Family family) { return kNames[static_cast<std::size_t>(family)]; }
-
 std::string explain(const Status& status, const std::filesystem::path& directory) {
   const std::string text = status.ToString();
   if (contains(text, "lock hold by current process") || contains(text, "/LOCK: Resource temporarily unavailable")) {
@@ -188,7 +183,7 @@ Database::Database(const Options& options, Access access)
   setup_->db = db_options(options);
   setup_->db.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(options.buffered_bytes);
   for (std::size_t i = 0; i < kFamilies; ++i) {
-    setup_->families.emplace_back(std::string(kNames[i]), family_options(static_cast<Family>(i), setup_->cache));
+    setup_->families.emplace_back(std::string(kFamilyNames[i]), family_options(static_cast<Family>(i), setup_->cache));
   }
 }
 
@@ -208,7 +203,7 @@ Status Database::open_db() {
   std::vector<std::string> there;
   if (rocksdb::DB::ListColumnFamilies(setup_->db, options_.directory.string(), &there).ok()) {
     for (const std::string& family : there) {
-      if (std::find(kNames.begin(), kNames.end(), family) != kNames.end()) continue;
+      if (std::find(kFamilyNames.begin(), kFamilyNames.end(), family) != kFamilyNames.end()) continue;
       return Status::NotSupported(fmt::format(
           "it holds \"{}\", which this version of the broker does not know. Use the version that wrote it, or a later "
           "one.",

@@ -13,27 +13,10 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "store/family.h"
 #include "store/store.h"
 
 namespace vigil::store {
-
-// The column families; docs/formats.md says what is in them.
-enum class Family : std::uint8_t {
-  Meta,
-  Sessions,
-  Subscriptions,
-  Unreleased,
-  Queue,
-  Messages,
-  Retained,
-  Presence
-};
-inline constexpr std::size_t kFamilies = 8;
-// As RocksDB knows it.
-std::string_view name(Family family);
-
-inline constexpr std::string_view kFormatKey = "format";
-inline constexpr std::string_view kClockKey = "clock_floor_ms";
 
 inline rocksdb::Slice slice(base::Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 inline rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }

@@ -64,16 +64,11 @@ void entry(Bytes in) {
     CHECK(decode_entry(out)->head.released);
     return;
   }
-  MessageView whole = first->message;
   if (first->head.shared) {
-    // Only its size counts here, and a size may be more than there is memory.
-    if (first->head.content_bytes > 4'096) return;
-    static const Buffer kContent(4'096);
-    whole.payload = Bytes(kContent).first(first->head.content_bytes);
-    whole.expires_ms = first->head.expires_ms;
-    whole.position = first->position;
+    encode_shared_entry(first->terms(), first->position, first->head.content_bytes, first->head.expires_ms, out);
+  } else {
+    encode_entry(first->terms(), first->message, Placing::Inline, out);
   }
-  encode_entry(first->terms(), whole, first->head.shared ? Placing::Shared : Placing::Inline, out);
   const auto second = decode_entry(out);
   CHECK(second && second->head == first->head && second->share == first->share);
   CHECK(second->subscription_ids == first->subscription_ids && second->position == first->position);
