@@ -76,6 +76,7 @@ ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb:
   cf.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   cf.compression = rocksdb::kLZ4Compression;
   cf.write_buffer_size = is_busy(family) ? 16 * kMiB : 2 * kMiB;
+  cf.max_write_buffer_number = 4;  // writing goes on while one is flushed
   cf.level_compaction_dynamic_level_bytes = true;
   // Behind the last one of the same session is where the next entry goes.
   if (family == Family::Queue) {
@@ -93,14 +94,16 @@ bool contains(std::string_view text, std::string_view part) { return text.find(p
 std::string explain(const std::error_code& error, const std::filesystem::path& directory) {
   const std::string where = directory.string();
   if (error == std::errc::read_only_file_system) {
-    return fmt::format("Cannot write to the store's directory {}: the file system is mounted read-only. Mount it for "
-                       "writing, or choose another directory.",
-                       where);
+    return fmt::format(
+        "Cannot write to the store's directory {}: the file system is mounted read-only. Mount it for writing, or "
+        "choose another directory.",
+        where);
   }
   if (error == std::errc::permission_denied) {
-    return fmt::format("Cannot write to the store's directory {}: this process lacks the permission. Give the directory "
-                       "to the user that the broker runs as, or choose another one.",
-                       where);
+    return fmt::format(
+        "Cannot write to the store's directory {}: this process lacks the permission. Give the directory to the user "
+        "that the broker runs as, or choose another one.",
+        where);
   }
   if (error == std::errc::no_space_on_device) {
     return fmt::format("Cannot open the store in {}: the disk is full. Make room there, or choose another directory.",
@@ -148,9 +151,10 @@ Status probe(const std::filesystem::path& directory) {
 std::string explain(const Status& status, const std::filesystem::path& directory) {
   const std::string text = status.ToString();
   if (contains(text, "lock hold by current process") || contains(text, "/LOCK: Resource temporarily unavailable")) {
-    return fmt::format("The store in {} is in use by another process, probably a broker that is running. Stop that one, "
-                       "or choose another directory.",
-                       directory.string());
+    return fmt::format(
+        "The store in {} is in use by another process, probably a broker that is running. Stop that one, or choose "
+        "another directory.",
+        directory.string());
   }
   if (status.IsNoSpace() || contains(text, "No space left")) {
     return explain(std::make_error_code(std::errc::no_space_on_device), directory);
@@ -162,9 +166,10 @@ std::string explain(const Status& status, const std::filesystem::path& directory
     return explain(std::make_error_code(std::errc::permission_denied), directory);
   }
   if (status.IsCorruption()) {
-    return fmt::format("The store in {} is damaged ({}). `vigilmq store check` says what is affected; bring back a copy "
-                       "from before, or move the directory away to begin with an empty store.",
-                       directory.string(), text);
+    return fmt::format(
+        "The store in {} is damaged ({}). `vigilmq store check` says what is affected; bring back a copy from before, or "
+        "move the directory away to begin with an empty store.",
+        directory.string(), text);
   }
   if (status.IsNotSupported()) return fmt::format("The store in {}: {}", directory.string(), status.getState());
   return fmt::format("Cannot open the store in {}: {}. If the disk is well, `vigilmq store check` says more.",

@@ -296,7 +296,8 @@ RawRecord message_of(const Json& j, Family family) {
   const OwnedMessage message(j);
   const Bytes topic = base::as_bytes(message.topic);
   RawRecord raw{.family = family};
-  raw.key = family == Family::Retained ? Buffer(topic.begin(), topic.end()) : buffer_of(position_key(message.view.position));
+  raw.key = family == Family::Retained ? Buffer(topic.begin(), topic.end())
+                                       : buffer_of(position_key(message.view.position));
   encode_message(message.view, raw.value);
   return raw;
 }

@@ -1,8 +1,8 @@
 // Records of the store as JSON objects, one a line, and back: what `vigilmq store export` writes and `import` reads.
 // docs/formats.md lists the fields.
 //
-// Text and payloads are JSON strings if they are valid UTF-8 without U+0000, and {"base64": "..."} if not. Positions and
-// keys of sessions are [sequence, shard]; moments are Unix time in milliseconds, null for "never".
+// Text and payloads are JSON strings if they are valid UTF-8 without U+0000, and {"base64": "..."} if not. Positions
+// and keys of sessions are [sequence, shard]; moments are Unix time in milliseconds, null for "never".
 #pragma once
 
 #include <cstdint>

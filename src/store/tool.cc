@@ -46,7 +46,8 @@ bool broker_runs_on(const std::filesystem::path& directory) {
 Opened open_to_read(const std::filesystem::path& directory) {
   std::error_code error;
   if (!std::filesystem::exists(directory / "CURRENT", error)) {
-    return Err(fmt::format("There is no store in {}. Name the directory that holds a file CURRENT.", directory.string()));
+    return Err(
+        fmt::format("There is no store in {}. Name the directory that holds a file CURRENT.", directory.string()));
   }
   if (broker_runs_on(directory)) {
     return Err(fmt::format("A broker is running on the store in {}. Stop it first, or work on a copy of the directory.",
@@ -175,8 +176,8 @@ int Check::run() {
     return 0;
   }
   err_ << fmt::format(
-      "{} findings in {}. A broker skips what it cannot read and serves the rest. Bring back a copy from before; or, to "
-      "keep what is readable: `vigilmq store export`, then `vigilmq store import` into a new directory.\n",
+      "{} findings in {}. A broker skips what it cannot read and serves the rest. Bring back a copy from before; or, "
+      "to keep what is readable: `vigilmq store export`, then `vigilmq store import` into a new directory.\n",
       findings_, database_.directory().string());
   return 1;
 }

@@ -106,7 +106,8 @@ TEST(StoreTool, ImportsAllOrNothing) {
   EXPECT_FALSE(std::filesystem::exists(to));
   for (const char* bad :
        {R"({"kind":"no such"})", R"({"kind":"unreleased"})", R"({"kind":"unreleased","session":[1],"packetId":3})",
-        R"({"kind":"store","name":"format","value":2})", R"({"kind":"presence","clientId":"a","record":{"base64":"AA=="}})",
+        R"({"kind":"store","name":"format","value":2})",
+        R"({"kind":"presence","clientId":"a","record":{"base64":"AA=="}})",
         R"({"kind":"presence","clientId":"a","record":{"base64":"*"}})", "[]", "1"}) {
     const Result result = use(Command::Import, to, good + "\n" + bad);
     EXPECT_EQ(result.status, 1) << bad;
