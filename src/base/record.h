@@ -4,6 +4,7 @@
 // their bytes; moments are varints of the Unix time in milliseconds plus one, 0 for "never".
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -41,7 +42,9 @@ class RecordWriter {
  private:
   template <unsigned kBytes>
   void fixed(std::uint64_t value) {
-    for (unsigned i = kBytes; i-- > 0;) out_.push_back(static_cast<std::uint8_t>(value >> (8U * i)));
+    std::array<std::uint8_t, kBytes> all;
+    for (unsigned i = 0; i < kBytes; ++i) all[i] = static_cast<std::uint8_t>(value >> (8U * (kBytes - 1 - i)));
+    raw(all);
   }
   std::vector<std::uint8_t>& out_;
 };

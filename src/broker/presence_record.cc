@@ -93,12 +93,10 @@ RecentCount read_disconnects(RecordReader& in) {
 }
 
 mqtt::Version read_version(RecordReader& in) {
-  const std::uint8_t version = in.u8();
-  if (version < static_cast<std::uint8_t>(mqtt::Version::V31) || version > static_cast<std::uint8_t>(mqtt::Version::V5)) {
-    in.fail();
-    return mqtt::Version::V311;
-  }
-  return static_cast<mqtt::Version>(version);
+  const auto version = static_cast<mqtt::Version>(in.u8());
+  if (version >= mqtt::Version::V31 && version <= mqtt::Version::V5) return version;
+  in.fail();
+  return mqtt::Version::V311;
 }
 
 // What every record has, up to why its last connection ended.

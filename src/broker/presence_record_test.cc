@@ -97,7 +97,9 @@ TEST(PresenceRecord, GivesBackCountersAndHistory) {
   EXPECT_EQ(encoded(*got), encoded(record));
 }
 
-TEST(PresenceRecord, LeavesOutWhatBelongsToAConnection) { EXPECT_FALSE(decode_presence(encoded(full_record()))->at_risk); }
+TEST(PresenceRecord, LeavesOutWhatBelongsToAConnection) {
+  EXPECT_FALSE(decode_presence(encoded(full_record()))->at_risk);
+}
 
 TEST(PresenceRecord, IsSmallForAClientThatJustConnected) {
   PresenceRecord record;

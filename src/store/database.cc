@@ -13,6 +13,8 @@
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/perf_level.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
 #include <rocksdb/write_buffer_manager.h>
@@ -30,9 +32,6 @@ using rocksdb::Status;
 constexpr std::size_t kMiB = std::size_t{1} << 20U;
 // What must fit on the disk before opening again is worth the try.
 constexpr std::size_t kProbeBytes = 4 * kMiB;
-
-constexpr std::array<std::string_view, kFamilies> kNames = {
-    "default", "sessions", "subscriptions", "unreleased", "queue", "messages", "retained", "presence"};
 
 // RocksDB's own log is not kept: what matters comes back as a status. Its usual logger writes into the store's
 // directory, and Debian's build of it (checks on) ends the process when it goes on after a disk was full.
@@ -77,7 +76,12 @@ ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb:
   cf.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   cf.compression = rocksdb::kLZ4Compression;
   cf.write_buffer_size = is_busy(family) ? 16 * kMiB : 2 * kMiB;
+  cf.max_write_buffer_number = 4;  // writing goes on while one is flushed
   cf.level_compaction_dynamic_level_bytes = true;
+  // Behind the last one of the same session is where the next entry goes.
+  if (family == Family::Queue) {
+    cf.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(sizeof(PositionBytes)));
+  }
   // Queues are eaten from their front: what is gone must not be walked over for long.
   if (is_busy(family)) {
     cf.table_properties_collector_factories.push_back(rocksdb::NewCompactOnDeletionCollectorFactory(8'192, 4'096));
@@ -90,14 +94,16 @@ bool contains(std::string_view text, std::string_view part) { return text.find(p
 std::string explain(const std::error_code& error, const std::filesystem::path& directory) {
   const std::string where = directory.string();
   if (error == std::errc::read_only_file_system) {
-    return fmt::format("Cannot write to the store's directory {}: the file system is mounted read-only. Mount it for "
-                       "writing, or choose another directory.",
-                       where);
+    return fmt::format(
+        "Cannot write to the store's directory {}: the file system is mounted read-only. Mount it for writing, or "
+        "choose another directory.",
+        where);
   }
   if (error == std::errc::permission_denied) {
-    return fmt::format("Cannot write to the store's directory {}: this process lacks the permission. Give the directory "
-                       "to the user that the broker runs as, or choose another one.",
-                       where);
+    return fmt::format(
+        "Cannot write to the store's directory {}: this process lacks the permission. Give the directory to the user "
+        "that the broker runs as, or choose another one.",
+        where);
   }
   if (error == std::errc::no_space_on_device) {
     return fmt::format("Cannot open the store in {}: the disk is full. Make room there, or choose another directory.",
@@ -142,14 +148,13 @@ Status probe(const std::filesystem::path& directory) {
 
 }  // namespace
 
-std::string_view name(Family family) { return kNames[static_cast<std::size_t>(family)]; }
-
 std::string explain(const Status& status, const std::filesystem::path& directory) {
   const std::string text = status.ToString();
   if (contains(text, "lock hold by current process") || contains(text, "/LOCK: Resource temporarily unavailable")) {
-    return fmt::format("The store in {} is in use by another process, probably a broker that is running. Stop that one, "
-                       "or choose another directory.",
-                       directory.string());
+    return fmt::format(
+        "The store in {} is in use by another process, probably a broker that is running. Stop that one, or choose "
+        "another directory.",
+        directory.string());
   }
   if (status.IsNoSpace() || contains(text, "No space left")) {
     return explain(std::make_error_code(std::errc::no_space_on_device), directory);
@@ -161,9 +166,10 @@ std::string explain(const Status& status, const std::filesystem::path& directory
     return explain(std::make_error_code(std::errc::permission_denied), directory);
   }
   if (status.IsCorruption()) {
-    return fmt::format("The store in {} is damaged ({}). `vigilmq store check` says what is affected; bring back a copy "
-                       "from before, or move the directory away to begin with an empty store.",
-                       directory.string(), text);
+    return fmt::format(
+        "The store in {} is damaged ({}). `vigilmq store check` says what is affected; bring back a copy from before, or "
+        "move the directory away to begin with an empty store.",
+        directory.string(), text);
   }
   if (status.IsNotSupported()) return fmt::format("The store in {}: {}", directory.string(), status.getState());
   return fmt::format("Cannot open the store in {}: {}. If the disk is well, `vigilmq store check` says more.",
@@ -182,7 +188,7 @@ Database::Database(const Options& options, Access access)
   setup_->db = db_options(options);
   setup_->db.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(options.buffered_bytes);
   for (std::size_t i = 0; i < kFamilies; ++i) {
-    setup_->families.emplace_back(std::string(kNames[i]), family_options(static_cast<Family>(i), setup_->cache));
+    setup_->families.emplace_back(std::string(kFamilyNames[i]), family_options(static_cast<Family>(i), setup_->cache));
   }
 }
 
@@ -202,7 +208,7 @@ Status Database::open_db() {
   std::vector<std::string> there;
   if (rocksdb::DB::ListColumnFamilies(setup_->db, options_.directory.string(), &there).ok()) {
     for (const std::string& family : there) {
-      if (std::find(kNames.begin(), kNames.end(), family) != kNames.end()) continue;
+      if (std::find(kFamilyNames.begin(), kFamilyNames.end(), family) != kFamilyNames.end()) continue;
       return Status::NotSupported(fmt::format(
           "it holds \"{}\", which this version of the broker does not know. Use the version that wrote it, or a later "
           "one.",
@@ -253,6 +259,8 @@ void Database::close() {
   }
   db_.reset();
 }
+
+void Database::use_from_this_thread() { rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable); }
 
 Status Database::write(rocksdb::WriteBatch& batch) {
   sequence_before_write_ = db_->GetLatestSequenceNumber();

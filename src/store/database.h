@@ -13,27 +13,10 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "store/family.h"
 #include "store/store.h"
 
 namespace vigil::store {
-
-// The column families; docs/formats.md says what is in them.
-enum class Family : std::uint8_t {
-  Meta,
-  Sessions,
-  Subscriptions,
-  Unreleased,
-  Queue,
-  Messages,
-  Retained,
-  Presence
-};
-inline constexpr std::size_t kFamilies = 8;
-// As RocksDB knows it.
-std::string_view name(Family family);
-
-inline constexpr std::string_view kFormatKey = "format";
-inline constexpr std::string_view kClockKey = "clock_floor_ms";
 
 inline rocksdb::Slice slice(base::Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 inline rocksdb::Slice slice(std::string_view text) { return {text.data(), text.size()}; }
@@ -54,6 +37,9 @@ class Database {
   ~Database();
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
+
+  // Once on the thread that goes on with it: RocksDB's counters for each thread are switched off there.
+  static void use_from_this_thread();
 
   rocksdb::DB& db() { return *db_; }
   rocksdb::ColumnFamilyHandle* family(Family family) { return handles_[static_cast<std::size_t>(family)]; }

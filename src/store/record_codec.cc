@@ -143,6 +143,21 @@ void write_head(const EntryHead& head, RecordWriter& out) {
   out.u64(static_cast<std::uint64_t>(head.expires_ms));
 }
 
+EntryHead head_of(const broker::Terms& terms, std::uint32_t content_bytes, std::int64_t expires_ms) {
+  return {.qos = terms.qos,
+          .retain = terms.retain,
+          .retained_at_subscribe = terms.retained_at_subscribe,
+          .content_bytes = content_bytes,
+          .expires_ms = expires_ms};
+}
+
+// What a head does not hold of them.
+void write_terms(const broker::Terms& terms, RecordWriter& out) {
+  out.varint(terms.share);
+  out.varint(terms.subscription_ids.size());
+  for (const std::uint32_t id : terms.subscription_ids) out.varint(id);
+}
+
 EntryHead read_head(RecordReader& in) {
   EntryHead head;
   const std::uint8_t flags = read_flags(in, 3U | kRetain | kRetainedAtSubscribe | kReleased | kShared);
@@ -326,23 +341,23 @@ broker::Terms Entry::terms() const {
 
 void encode_entry(const broker::Terms& terms, const MessageView& message, Placing placing,
                   std::vector<std::uint8_t>& to) {
+  const std::uint32_t size = content_bytes(message);
+  if (placing == Placing::Shared) return encode_shared_entry(terms, message.position, size, message.expires_ms, to);
   RecordWriter out(to);
-  write_head({.shared = placing == Placing::Shared,
-              .qos = terms.qos,
-              .retain = terms.retain,
-              .retained_at_subscribe = terms.retained_at_subscribe,
-              .content_bytes = content_bytes(message),
-              .expires_ms = message.expires_ms},
-             out);
-  out.varint(terms.share);
-  out.varint(terms.subscription_ids.size());
-  for (const std::uint32_t id : terms.subscription_ids) out.varint(id);
-  if (placing == Placing::Inline) {
-    write_message(message, out);
-  } else {
-    out.varint(message.position.sequence);
-    out.u8(message.position.shard);
-  }
+  write_head(head_of(terms, size, message.expires_ms), out);
+  write_terms(terms, out);
+  write_message(message, out);
+}
+
+void encode_shared_entry(const broker::Terms& terms, const Position& message, std::uint32_t size,
+                         std::int64_t expires_ms, std::vector<std::uint8_t>& to) {
+  RecordWriter out(to);
+  EntryHead head = head_of(terms, size, expires_ms);
+  head.shared = true;
+  write_head(head, out);
+  write_terms(terms, out);
+  out.varint(message.sequence);
+  out.u8(message.shard);
 }
 
 void encode_released(std::vector<std::uint8_t>& to) {

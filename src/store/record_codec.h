@@ -113,6 +113,9 @@ enum class Placing : std::uint8_t { Inline, Shared };
 
 void encode_entry(const broker::Terms& terms, const MessageView& message, Placing placing,
                   std::vector<std::uint8_t>& out);
+// Of a message that is stored elsewhere.
+void encode_shared_entry(const broker::Terms& terms, const broker::Position& message, std::uint32_t content_bytes,
+                         std::int64_t expires_ms, std::vector<std::uint8_t>& out);
 void encode_released(std::vector<std::uint8_t>& out);
 Decoded<EntryHead> decode_entry_head(base::Bytes record);
 Decoded<Entry> decode_entry(base::Bytes record);

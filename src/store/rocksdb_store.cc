@@ -159,6 +159,7 @@ void RocksdbStore::submit(broker::ShardId shard, broker::StoreBatch&& batch) {
 
 void RocksdbStore::run() {
   pthread_setname_np(pthread_self(), "store");
+  Database::use_from_this_thread();
   bool going = true;
   while (going && take_submitted()) {
     while (going && !waiting_.empty()) going = write_group() && !out_of_patience();

@@ -281,7 +281,7 @@ TEST(RocksdbStore, EnqueuesAndDequeuesInOneGroup) {
   EXPECT_EQ(counts["queue"], 0U);
 }
 
-TEST(RocksdbStore, WritesTheParts0fAJointWithItsCommitOrNotAtAll) {
+TEST(RocksdbStore, WritesThePartsOfAJointWithItsCommitOrNotAtAll) {
   const TempDirectory directory;
   {
     Driver store(directory.path());
