@@ -129,7 +129,7 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
     }
   }
   if (existing == nullptr && sessions_.size() >= share_of(limits().max_sessions)) {
-    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_sessions is reached"));
+    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "session.max_sessions is reached"));
   }
   if (existing != nullptr && existing->connected()) {
     const PresenceRecord* record = presence_.find(existing->presence);

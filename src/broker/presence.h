@@ -197,7 +197,7 @@ class Presence {
 
 std::string_view name(base::TcpVerdict verdict);
 
-// JSON texts of `$SYS/clients/<clientId>/state` and `.../event`. docs/liveness.md lists the fields.
+// JSON texts of `$SYS/clients/<clientId>/state` and `.../event`. docs/presence.md lists the fields.
 std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id, const Moment& now);
 std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id);
 

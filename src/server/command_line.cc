@@ -20,6 +20,7 @@ constexpr const char* kExamples =
     "  vigilmq --config /etc/vigilmq/vigilmq.toml  with a configuration file\n"
     "  vigilmq --print-default-config > my.toml    begin a file of your own: every setting, explained\n"
     "  vigilmq --config my.toml --test-config      check it\n"
+    "  vigilmq store inspect                       what the broker has on disk (when it does not run)\n"
     "\n"
     "Environment variables:\n"
     "  MQTT_KEEP_ALIVE_MONITORING_DELAY_MS  how late a silent client may be noticed, in ms (default 1000)\n"
@@ -59,6 +60,26 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
   app.add_flag("--print-default-config", print_default, "Print a configuration file with every setting and exit");
   app.add_flag("--print-config-docs", print_docs, "Print the document about all settings and exit");
 
+  using StoreCommand = store::ToolRequest::Command;
+  CLI::App* store = app.add_subcommand("store", "Look at, check, save or restore the data of a broker that does not run");
+  store->require_subcommand(1);
+  std::string directory;
+  store
+      ->add_option("-d,--directory", directory,
+                   "The store's directory, or a copy of it (default: what the configuration says)")
+      ->type_name("DIR");
+  store->fallthrough();
+  const std::pair<CLI::App*, StoreCommand> store_commands[] = {
+      {store->add_subcommand("inspect", "Say what is in it, in numbers"), StoreCommand::Inspect},
+      {store->add_subcommand("check", "Read and cross-check every record; exit status 1 if something is wrong"),
+       StoreCommand::Check},
+      {store->add_subcommand("export", "Write everything to standard output, a JSON object a line"),
+       StoreCommand::Export},
+      {store->add_subcommand("import", "Read such lines from standard input into a directory that is empty or not there"),
+       StoreCommand::Import},
+  };
+  for (const auto& [command, which] : store_commands) command->fallthrough();
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -80,6 +101,11 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
   if (print) line.action = Action::PrintConfig;
   if (print_default) line.action = Action::PrintDefaultConfig;
   if (print_docs) line.action = Action::PrintConfigDocs;
+  for (const auto& [command, which] : store_commands) {
+    if (!command->parsed()) continue;
+    line.action = Action::Store;
+    line.store = {.command = which, .directory = directory};
+  }
   if (!file.empty()) line.sources.file = file;
   if (!listen.empty()) {
     line.sources.overrides.push_back(

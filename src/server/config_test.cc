@@ -351,7 +351,7 @@ TEST(ConfigErrors, GuessWhatAnUnknownNameMeant) {
   EXPECT_THAT(
       file_errors("[tls]\n"),
       ElementsAre("v.toml:1:2: tls: unknown section; there are [log], [security], [keep_alive], [limits], [mqtt], "
-                  "[session], [retained], [presence], [sys], [flapping], [[listener]]"));
+                  "[session], [retained], [will], [store], [presence], [sys], [flapping], [[listener]]"));
   EXPECT_THAT(file_errors("[[listener]]\nbacklock = 5"),
               ElementsAre("v.toml:2:1: listener.0.backlock: unknown key, did you mean backlog?"));
   EXPECT_THAT(file_errors("zzzzzzzzzz = 5"), ElementsAre("v.toml:1:1: zzzzzzzzzz: unknown key"));
