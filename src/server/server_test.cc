@@ -124,7 +124,7 @@ class ServerTest : public testing::Test {
   static void SetUpTestSuite() { block_signals(); }
 
   static Config config(unsigned shards) {
-    Config config = parse_config("[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
+    Config config = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
     config.shards = shards;
     config.limits.sys_interval = base::seconds(3600);
     return config;
@@ -263,7 +263,7 @@ TEST_F(ServerTest, AReloadDisturbsNobody) {
 TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   start(config(1));
   const io::Endpoint taken = supervisor_->listening()[0].endpoint;
-  Config same = parse_config("[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
+  Config same = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
   same.shards = 1;
   Supervisor second({.config = std::move(same), .sources = {}, .version = "0", .notifier = Notifier("")},
                     silence_.log());
