@@ -362,6 +362,7 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     stats_.queued_bytes += size - known;
     d.queued_bytes += size;
     tail.from = m.number + 1;
+    m.terms.retained_at_subscribe = false;  // it counts as any other by now
     if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
     d.queue.push_back(
         {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released});
