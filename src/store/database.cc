@@ -50,7 +50,7 @@ DBOptions db_options(const Options& options) {
   DBOptions db;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
-  db.max_open_files = 256;  // the broker's descriptors are for its clients
+  db.max_open_files = 96;  // the broker's descriptors are for its clients
   db.max_background_jobs = 2;
   db.max_total_wal_size = options.buffered_bytes;
   db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;

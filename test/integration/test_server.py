@@ -121,7 +121,7 @@ def test_strangers_are_not_let_in_by_mistake(address):
 
 def test_too_few_files(tmp_path):
     """The sentence says what to do. Who comes beyond the bound is refused; who is there stays."""
-    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=90:90"))
+    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=218:218"))
     try:
         clients = []
         for number in range(60):
