@@ -247,6 +247,7 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     Connection* c = connections_.find(id);
     if (c == nullptr || c->held_until > stored_) continue;
     c->held_until = 0;
+    c->keep_alive.waited(now);
     if (c->outbox && !c->outbox->empty()) to_send(id, *c);
   }
   for (const JointId joint : answer.joints) joint_stored(joint, now);

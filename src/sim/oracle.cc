@@ -91,6 +91,7 @@ void Oracle::connect_read(LinkId link, Conn& c, const mqtt::Connect& packet) {
   const broker::Limits& limits = world_->options().limits;
   const bool v5 = packet.version == mqtt::Version::V5;
   c.version = packet.version;
+  c.connect_read = now_;
   c.client = packet.client_id;
   c.clean = packet.clean_start;
   c.keep_alive_s = packet.keep_alive_s;
@@ -104,6 +105,8 @@ void Oracle::connect_read(LinkId link, Conn& c, const mqtt::Connect& packet) {
   c.expiry = base::seconds(expiry);
   c.for_ever = expiry == mqtt::kNoSessionExpiry;
   c.expiry_zero = expiry == 0;
+  c.connect_expiry = c.expiry;
+  c.connect_for_ever = c.for_ever;
   c.receive_maximum = packet.properties.number_or(Property::ReceiveMaximum, 65535);
   c.max_packet = packet.properties.number_or(Property::MaximumPacketSize, 0);
   c.alias_maximum = packet.properties.number_or(Property::TopicAliasMaximum, 0);
@@ -139,9 +142,10 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
   ++counts_.publishes;
   bool again = false;
   if (packet.qos == QoS::ExactlyOnce) {
-    auto& unreleased = sessions_[c.client].unreleased;
-    const auto [it, fresh] = unreleased.try_emplace(packet.packet_id, key);
-    again = !fresh && it->second == key;
+    Session& s = sessions_[c.client];
+    const auto [it, fresh] = s.unreleased.try_emplace(packet.packet_id, key);
+    // (A session that may be another than the one that took it may take it for new.)
+    again = !fresh && it->second == key && !s.perhaps_another;
     it->second = key;
     c.publishes2[packet.packet_id] = key;
   } else if (packet.qos == QoS::AtLeastOnce) {
@@ -158,6 +162,12 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
     publication.first_read = now_;
   }
   if (!again) publication.reads.push_back(next_order_++);
+  // A crash may have taken the first copy, which was not acknowledged: then this one is the first that counts, for the
+  // order as well.
+  if (again && !restarts_.empty() && publication.first_read < restarts_.back() &&
+      publication.acknowledged.is_never()) {
+    publication.reads = {next_order_++};
+  }
 }
 
 void Oracle::ack_read(Conn& c, const mqtt::Ack& packet) {
@@ -179,12 +189,18 @@ void Oracle::ack_read(Conn& c, const mqtt::Ack& packet) {
   const bool failure = mqtt::is_failure(packet.reason);
   if (packet.type == PacketType::PubRec && it->second.qos == QoS::ExactlyOnce && !failure) {
     acknowledged();
+    if (!it->second.released) it->second.recorded = now_;
     it->second.released = true;
   } else if ((packet.type == PacketType::PubAck && it->second.qos == QoS::AtLeastOnce) ||
              (packet.type == PacketType::PubRec && it->second.qos == QoS::ExactlyOnce) ||
              (packet.type == PacketType::PubComp && it->second.qos == QoS::ExactlyOnce && it->second.released)) {
     acknowledged();
     c.outstanding.erase(packet.packet_id);
+    if (world_->options().durable) {
+      // As far back as a crash may reach.
+      while (!s.finished.empty() && now_ - s.finished.front().at > base::seconds(30)) s.finished.pop_front();
+      s.finished.push_back({packet.packet_id, it->second, now_});
+    }
     s.outflight.erase(it);
   }
 }
@@ -346,9 +362,14 @@ void Oracle::ack_written(LinkId link, Conn& c, const mqtt::Ack& packet) {
       return;
     }
     case PacketType::PubRel: {
-      const Session& s = sessions_[c.client];
+      Session& s = sessions_[c.client];
       const auto it = s.outflight.find(packet.packet_id);
-      if (it == s.outflight.end() || !it->second.released) fail(link, "a PUBREL before PUBREC");
+      if (it == s.outflight.end() || !it->second.released) {
+        fail(link, "a PUBREL before PUBREC");
+        return;
+      }
+      it->second.pubrel = true;
+      it->second.perhaps_done = it->second.perhaps_unrecorded = false;
       c.outstanding.insert(packet.packet_id);
       return;
     }
@@ -379,23 +400,27 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
     if (c.outstanding.size() > c.receive_maximum)
       fail(link, "more in flight than the client's Receive Maximum  [MQTT-3.3.4-9]");
     auto it = s.outflight.find(packet.packet_id);
-    // What a member of a group had not acknowledged when it left may have gone to another, and its identifier is free.
-    if (it != s.outflight.end() && !packet.dup && it->second.link != link && given_away(it->second)) {
+    if (it != s.outflight.end() && is_free(s, it->second, packet, key, link)) {
       s.outflight.erase(it);
       it = s.outflight.end();
     }
     if (it == s.outflight.end()) {
-      s.outflight[packet.packet_id] = {key, packet.qos, false, link, next_order_++, false};
+      s.outflight[packet.packet_id] = {
+          .key = key, .qos = packet.qos, .link = link, .order = next_order_++, .sent = now_};
     } else {
       again = true;
       Outflight& out = it->second;
-      if (out.released) fail(link, "a PUBLISH again after its PUBREC");
+      if (out.released && !out.perhaps_unrecorded) fail(link, "a PUBLISH again after its PUBREC");
       if (out.key != key || !packet.dup) fail(link, "a packet identifier that is still in use");
       if (out.link == link) fail(link, "a PUBLISH again on the same connection");
       if (out.order < c.resend_order) fail(link, "messages again, but not in their order  [MQTT-4.6.0-1]");
       c.resend_order = out.order;
       out.link = link;
+      out.released = out.perhaps_lost = out.perhaps_unrecorded = out.perhaps_done = false;
     }
+    // (It may have been sent on an earlier connection and thrown away with it, or before a crash.)
+    if (packet.dup && !again && s.connections <= 1)
+      fail(link, "DUP on what cannot have been sent before  [MQTT-3.3.1-1]");
   } else if (packet.dup) {
     fail(link, "DUP at QoS 0  [MQTT-3.3.1-2]");
   }
@@ -404,6 +429,18 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
     return;
   }
   first_delivery(link, c, s, packet, key);
+}
+
+// Whether an identifier that was in use may be used for another message.
+bool Oracle::is_free(const Session& s, const Outflight& out, const mqtt::Publish& packet, const std::string& key,
+                     LinkId link) const {
+  if (out.link == link) return false;
+  // What a member of a group had not acknowledged when it left may have gone to another.
+  if (!packet.dup && given_away(out)) return true;
+  // It ended before the crash, or never reached the store, or was another session's. (What is sent then may have been
+  // sent before as well, for all that the broker knows: DUP.)
+  const bool same = out.key == key && packet.dup;
+  return !same && (out.perhaps_done || out.perhaps_lost || s.perhaps_another);
 }
 
 bool Oracle::given_away(const Outflight& out) const {

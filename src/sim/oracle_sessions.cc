@@ -23,33 +23,28 @@ void Oracle::on_offer(LinkId link, base::Bytes bytes, Instant now) {
   const auto frame = framer.next();
   if (!frame || frame->header.type != mqtt::PacketType::ConnAck) return;
   const auto packet = mqtt::decode_connack(frame->header, frame->body(), *c.version);
+  if (packet) c.refused = mqtt::is_failure(packet->reason);
   if (packet) connack_offered(link, c, *packet);
 }
 
-// What the model knows of a session must agree with Session Present.
+// What the model knows of a session must agree with Session Present. The core decided on it between reading CONNECT and
+// offering CONNACK: a while, if the store is slow.
 void Oracle::session_check(LinkId link, Conn& c, Session& s, bool present) {
   if (c.clean && present) fail(link, "Session Present although Clean Start was 1  [MQTT-3.2.2-2]");
-  if (present && !s.exists) fail(link, "Session Present although there was no session  [MQTT-3.2.2-2]");
-  if (c.clean || !s.exists) return;
-  const bool taken_over = s.link.has_value();
-  if (taken_over) {
+  if (present && !s.exists && !s.perhaps_begun)
+    fail(link, "Session Present although there was no session  [MQTT-3.2.2-2]");
+  if (c.clean || !(s.exists || s.perhaps_begun)) return;
+  if (s.link.has_value()) {
     const Conn& old = conn(*s.link);
     // A session that ends with its connection may be said to have ended before it is taken over, or not.
     if (!present && old.expiry.count() > 0) fail(link, "a take-over lost the session");
     return;
   }
-  if (s.for_ever) {
-    if (!present) fail(link, "a session was lost that has no expiry");
-    return;
-  }
-  const Instant expires = s.ended + s.expiry;
-  if (present && now_ > expires + kBlur && world_->stalled(world_->shard_of(link), expires, now_).count() == 0 &&
-      s.expiry.count() == 0) {
-    fail(link, "a session lived on although its expiry was 0");
-  }
-  if (present && now_ - world_->stalled(world_->shard_of(link), expires, now_) > expires + kBlur)
+  const unsigned shard = world_->shard_of(link);
+  if (present && c.connect_read - world_->stalled(shard, s.ends_to, c.connect_read) > s.ends_to + kBlur)
     fail(link, "a session outlived its expiry");
-  if (!present && now_ + kBlur < expires && s.expiry > kBlur) fail(link, "a session ended before its expiry");
+  const bool certain = s.exists && !s.perhaps_gone;
+  if (!present && certain && now_ + kBlur < s.ends_from) fail(link, "a session ended before its expiry");
 }
 
 void Oracle::end_intervals(const std::string& client, std::uint64_t generation, Instant when) {
@@ -58,6 +53,14 @@ void Oracle::end_intervals(const std::string& client, std::uint64_t generation, 
     if (interval.session != generation) continue;
     interval.dropped = std::min(interval.dropped, when);
     interval.gone = std::min(interval.gone, now_);
+  }
+}
+
+// What comes for this session from then on is not owed to it; but it may come.
+void Oracle::owe_nothing(const std::string& client, std::uint64_t generation, Instant from) {
+  for (const std::size_t i : intervals_of_[client]) {
+    Interval& interval = intervals_[i];
+    if (interval.session == generation) interval.dropped = std::min(interval.dropped, from);
   }
 }
 
@@ -85,17 +88,24 @@ void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) 
   }
   Session& s = sessions_[c.client];
   session_check(link, c, s, packet.session_present);
-  if (!packet.session_present) {
-    end_intervals(c.client, s.generation, s.link ? now_ : std::min(now_, s.ended + s.expiry));
+  if (!packet.session_present || !s.exists) {
+    end_intervals(c.client, s.generation, s.link ? c.connect_read : std::min(c.connect_read, s.ends_from));
     s = {};
     s.generation = next_generation_++;
+    // It may have had connections whose CONNACK waited for the store.
+    if (packet.session_present) s.connections = 1;
   }
+  s.perhaps_another = s.perhaps_another || s.perhaps_gone;
+  s.perhaps_begun = s.perhaps_gone = false;
+  ++s.connections;
   for (WillState& will : wills_) {
     if (will.client == c.client && !will.ended.is_never() && will.next_connack.is_never()) {
       will.next_connack = now_;
+      will.next_read = c.connect_read;
       will.resumed = packet.session_present;
     }
   }
+  if (c.client == kWatcher) watcher_connacks_.push_back(now_);
   s.exists = true;
   s.link = link;
   if (c.max_packet > 0) {
@@ -125,6 +135,7 @@ void Oracle::on_close(LinkId link, broker::DisconnectReason reason, Instant now)
     ++counts_.timeouts;
     const Duration silent = c.silent_when_judged;
     if (c.keep_alive_s == 0) fail(link, "closed for keep alive, which is off");
+    if (!c.connected) fail(link, "judged dead while it waits for its CONNACK");
     if (silent < one_and_a_half(c.keep_alive_s)) {
       fail(link, fmt::format("judged dead {:.6f} s after its last packet reached the socket; K is {}",
                              in_seconds(silent), c.keep_alive_s));
@@ -145,24 +156,69 @@ void Oracle::on_end(LinkId link, broker::SocketEnd, Instant now) {
 void Oracle::connection_over(LinkId link, Conn& c, broker::DisconnectReason reason) {
   if (c.over) fail(link, "closed twice");
   c.over = true;
-  if (!c.connected) return;
+  if (!c.connected) {
+    if (c.version && !c.refused && world_->options().durable) unanswered(c, now_);
+    return;
+  }
   const bool said_goodbye = reason == broker::DisconnectReason::ClientDisconnect;
   if (said_goodbye && !c.goodbye) fail(link, "recorded as a goodbye, and there was none");
   Session& s = sessions_[c.client];
   if (s.link == link) {
     s.link.reset();
-    s.ended = now_;
-    s.expiry = c.expiry;
-    s.for_ever = c.for_ever;
-    if (c.expiry.count() == 0) end_intervals(c.client, s.generation, now_);
+    s.ends_from = s.ends_to = c.for_ever ? Instant::never() : now_ + c.expiry;
+    s.decided = now_;
+    s.keeps_nothing = c.expiry_zero;
+    s.ended_at_once = c.expiry.count() == 0;
+    // A process that finds it as a connected client's knows nothing of what DISCONNECT said. With a will it is there
+    // until that has been published.
+    const Duration grace = base::seconds(world_->options().limits.will_restart_grace_s);
+    const Duration asked = c.connect_for_ever ? Duration::max() : c.connect_expiry;
+    s.after_restart_least = asked;
+    s.after_restart_most = c.will && asked.count() > 0 ? std::max(asked, grace) : asked;
+    if (s.ended_at_once) end_intervals(c.client, s.generation, now_);
   }
+  if (c.will) will_ended(c, said_goodbye);
+}
+
+// A CONNECT was read, and nothing is known of what became of it: its CONNACK waited for the store. `from`: when the
+// session that it made or took has begun to expire.
+void Oracle::unanswered(Conn& c, Instant from) {
+  Session& s = sessions_[c.client];
+  const Instant read = c.connect_read;
   if (c.will) {
-    WillState& will = wills_[*c.will];
-    will.ended = now_;
-    will.cancelled = said_goodbye;
-    will.expiry = c.expiry;
-    will.for_ever = c.for_ever;
+    wills_[*c.will].held = true;
+    if (wills_[*c.will].ended.is_never()) wills_[*c.will].ended = now_;
   }
+  for (WillState& will : wills_) {
+    if (will.client != c.client || will.key == (c.will ? wills_[*c.will].key : std::string())) continue;
+    if (will.ended.is_never() || will.cancelled || !will.next_connack.is_never() || will.due_to <= will.ended ||
+        will.due_to + kBlur < read)
+      continue;
+    // Resumed, it was not to be published any more; begun anew, at once.
+    will.doubtful = true;
+    if (!c.clean) continue;
+    will.due_from = std::min(will.due_from, read);
+    will.may_be_both = true;
+  }
+  // (Nobody is told of it while the old connection stands: it was not accepted.)
+  if (s.link.has_value()) return;
+  ++counts_.uncertain_sessions;
+  ++s.connections;
+  const Duration grace = c.will ? base::seconds(world_->options().limits.will_restart_grace_s) : Duration(0);
+  const Instant ends_to = c.for_ever ? Instant::never() : from + std::max(c.expiry, grace);
+  if (c.clean || !s.exists || s.ends_from < now_ + kBlur) {
+    s.perhaps_begun = s.perhaps_begun || c.expiry.count() > 0;
+    if (s.exists) {
+      s.perhaps_gone = true;
+      owe_nothing(c.client, s.generation, std::min(read, s.ends_from));
+    }
+  }
+  const bool was_there = s.exists || s.perhaps_begun;
+  s.ends_from = std::min(was_there ? s.ends_from : Instant::never(), c.for_ever ? Instant::never() : read + c.expiry);
+  if (c.expiry.count() > 0) s.ends_to = std::max(s.ends_to, ends_to);
+  s.decided = now_;
+  s.after_restart_least = std::min(s.after_restart_least, c.for_ever ? Duration::max() : c.expiry);
+  s.after_restart_most = std::max({s.after_restart_most, c.for_ever ? Duration::max() : c.expiry, grace});
 }
 
 // Nobody lives on after 1.5 x K and a tick.
