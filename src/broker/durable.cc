@@ -363,6 +363,8 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     stats_.queued_bytes += size - known;
     d.queued_bytes += size;
     tail.from = m.number + 1;
+    // The store keeps nothing of it but its number.
+    if (m.released) m.terms.qos = mqtt::QoS::ExactlyOnce;
     if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
     d.queue.push_back(
         {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released});

@@ -351,7 +351,7 @@ void Swarm::settle() {
   if (!oracle_.ok()) return;
   for (SimClient* client : returned) client->disconnect(mqtt::ReasonCode::Success, 0);
   if (!run_for(base::seconds(15))) return;
-  watcher_->disconnect(mqtt::ReasonCode::Success, std::nullopt);
+  watcher_->disconnect(mqtt::ReasonCode::Success, 0);
   if (!run_for(base::seconds(15))) return;
   oracle_.empty(world_.now());
 }
