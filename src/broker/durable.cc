@@ -444,10 +444,16 @@ void Shard::recover_retained(const MessagePtr& message) {
 void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   PutSession& put = stored.session;
   last_sequence_ = std::max(last_sequence_, put.key.sequence);
-  // An older one was about to end when the broker died.
-  if (const auto older = by_client_.find(put.client_id); older != by_client_.end()) end_session(older->second, now);
   const SessionId sid = sessions_.emplace();
-  by_client_.emplace(put.client_id, sid);
+  const auto [entry, only] = by_client_.try_emplace(put.client_id, sid);
+  if (!only) {
+    // An older one was about to end when the broker died. It ends when time begins: then everybody is there who is to
+    // have its will.
+    Session& older = sessions_.at(entry->second);
+    older.expires = now;
+    arm_session(entry->second, older);
+    entry->second = sid;
+  }
   Session& s = sessions_.at(sid);
   s.client_id = std::move(put.client_id);
   s.self = {ShardCore::client_hash(s.client_id)};
