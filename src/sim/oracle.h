@@ -93,6 +93,7 @@ class Oracle final : public Observer {
     Instant decided = Instant::never();      // when that was last decided
     base::Duration after_restart_least{0};  // what a process waits that finds it as a connected client's
     base::Duration after_restart_most{0};
+    bool ends_with_session = false;  // which has no expiry: any CONNECT ends it
     bool doubtful = false;     // published or not: both are right
     bool may_be_both = false;  // published before the session that was resumed began
     unsigned shard = 0;

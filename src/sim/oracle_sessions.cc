@@ -192,11 +192,11 @@ void Oracle::unanswered(Conn& c, Instant from) {
   for (WillState& will : wills_) {
     if (will.client != c.client || will.key == (c.will ? wills_[*c.will].key : std::string())) continue;
     if (will.ended.is_never() || will.cancelled || !will.next_connack.is_never() || will.due_to <= will.ended ||
-        will.due_to + kBlur < read)
+        will.due_to + kBlur + world_->stalled(will.shard, will.due_to, read) < read)
       continue;
     // Resumed, it was not to be published any more; begun anew, at once.
     will.doubtful = true;
-    if (!c.clean) continue;
+    if (!c.clean && !will.ends_with_session) continue;
     will.due_from = std::min(will.due_from, read);
     will.may_be_both = true;
   }

@@ -18,6 +18,7 @@ void Oracle::will_ended(const Conn& c, bool said_goodbye) {
   const Duration wait = c.for_ever ? will.delay : std::min(will.delay, c.expiry);
   will.ended = will.decided = now_;
   will.cancelled = said_goodbye;
+  will.ends_with_session = c.expiry.count() == 0;
   will.due_from = will.due_to = now_ + wait;
   // A process that finds the client connected waits a little for it to come back, and knows nothing of a DISCONNECT.
   const Duration grace = base::seconds(world_->options().limits.will_restart_grace_s);

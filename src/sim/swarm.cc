@@ -1,5 +1,6 @@
 #include "sim/swarm.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <deque>
@@ -130,6 +131,7 @@ class Swarm {
   bool verbose_;
   std::deque<SimClient> clients_;
   std::unique_ptr<SimClient> watcher_;
+  base::Instant watch_until_;
   bool calm_ = false;
 };
 
@@ -295,6 +297,7 @@ void Swarm::crash() {
     const auto down = store_random_.chance(50) ? milliseconds(store_random_.between(0, 20))
                                                : milliseconds(store_random_.between(20, 4'000));
     world_.crash(down, store_random_.chance(30) ? static_cast<unsigned>(store_random_.between(1, 4)) : 0);
+    watch_until_ = world_.now() + down + base::seconds(2);
     world_.after(down, [this] { watch(); });
   });
 }
@@ -312,7 +315,9 @@ void Swarm::watch() {
     good.max_delay = milliseconds(1);
     watcher_->connect(wish, good, any_shard());
   }
-  if (!watcher_->connected() && temper_.crashes > 0) world_.after(milliseconds(20), [this] { watch(); });
+  // (After a crash it may not have heard yet that its connection has ended.)
+  if (!watcher_->connected() && temper_.crashes > 0) watch_until_ = std::max(watch_until_, world_.now());
+  if (world_.now() <= watch_until_) world_.after(milliseconds(20), [this] { watch(); });
 }
 
 bool Swarm::run_for(base::Duration length) {
