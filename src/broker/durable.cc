@@ -87,6 +87,17 @@ void Shard::put_session(SessionId sid, Session& s) {
   emit(std::move(put));
 }
 
+// At CONNECT: where the end of the client's old session is part of a joint change that waits, the new session begins
+// with that. Else a crash would bring the old one back after the client was told that it is gone.
+void Shard::begins_after(SessionId sid, Session& s, SessionKey old) {
+  if (old.sequence == 0) return;
+  for (auto& [id, joint] : joints_) {
+    if (std::find(joint.ended.begin(), joint.ended.end(), old) == joint.ended.end()) continue;
+    joint.session = sid;
+    s.joint = id;
+  }
+}
+
 // At CONNECT: whether anything of this session has to outlive the process.
 void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
   if (!setup_.durable) return;
@@ -161,7 +172,7 @@ void Shard::commit_changes(Joint& joint) {
     Connection* c = connections_.find(s->connection);
     if (c != nullptr && c->held_until == kPending) hold(s->connection, *c, last_batch_);
   }
-  if (joint.ended.sequence != 0) emit(EndSession{joint.ended});
+  for (const SessionKey& key : joint.ended) emit(EndSession{key});
 }
 
 void Shard::joint_receipt(JointId id, bool matched) {

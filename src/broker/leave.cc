@@ -200,9 +200,9 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   if (s.key.sequence != 0) {
     const auto owed = joints_.find(s.joint);
     if (owed != joints_.end()) {
-      owed->second.ended = s.key;
+      owed->second.ended.push_back(s.key);
     } else if (sink_ != nullptr) {
-      sink_->ended = s.key;
+      sink_->ended.push_back(s.key);
     } else {
       emit(EndSession{s.key});
     }
