@@ -158,7 +158,13 @@ void Shard::close_part() {
   if (joint_.changes.empty()) return;
   open_batch();
   effects_.store.parts.push_back({joint_.id, std::move(joint_.changes)});
-  joints_.emplace(joint_.id, std::move(joint_));
+  // Several messages of one joint change may come here, and some come back to the shard that commits it.
+  const auto [known, first] = joints_.try_emplace(joint_.id);
+  if (first) {
+    known->second = std::move(joint_);
+  } else {
+    known->second.held.insert(known->second.held.end(), joint_.held.begin(), joint_.held.end());
+  }
 }
 
 // Everything of the joint that is this shard's, into the open batch.

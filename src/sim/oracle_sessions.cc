@@ -103,6 +103,7 @@ void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) 
       will.next_connack = now_;
       will.next_read = c.connect_read;
       will.resumed = packet.session_present;
+      will.shard = world_->shard_of(link);
     }
   }
   if (c.client == kWatcher) watcher_connacks_.push_back(now_);
