@@ -208,9 +208,9 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   if (s.key.sequence != 0) {
     const auto owed = joints_.find(s.joint);
     if (owed != joints_.end()) {
-      owed->second.ended = s.key;
+      owed->second.ended.push_back(s.key);
     } else if (sink_ != nullptr) {
-      sink_->ended = s.key;
+      sink_->ended.push_back(s.key);
     } else {
       emit(EndSession{s.key});
     }
@@ -221,14 +221,17 @@ void Shard::end_session(SessionId sid, base::Instant now) {
     stats_.inflight_messages -= s.delivery->inflight.size();
   }
   --stats_.clients_disconnected;
-  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
+  // After a crash a later session of the same client may be there already.
+  const auto entry = by_client_.find(s.client_id);
+  const bool is_the_last = entry != by_client_.end() && entry->second == sid;
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr && is_the_last) {
     record->has_session = false;
     note(*record,
          {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
     presence_.may_forget(s.presence);
   }
-  by_client_.erase(s.client_id);
+  if (is_the_last) by_client_.erase(entry);
   sessions_.erase(sid);
 }
 
