@@ -66,7 +66,8 @@ struct DeliveryState {
   std::size_t unnumbered_waiting = 0;  // entries of QoS 0
   // What may have been sent at QoS 2 does not expire: the client may be half-way through it.
   bool expired(const Delivery& waiting, base::Instant now) const {
-    const bool begun = waiting.terms.qos == mqtt::QoS::ExactlyOnce && waiting.number < sent_below;
+    const bool numbered = waiting.number != 0 && waiting.terms.qos == mqtt::QoS::ExactlyOnce;
+    const bool begun = numbered && waiting.number < sent_below;
     return waiting.message && !begun && waiting.message->expired(now);
   }
   // Messages of QoS 0 pass a full window, but not each other, nor what a new subscription is still owed.
