@@ -204,11 +204,9 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   const std::uint64_t incarnation = std::max(
       {record.incarnation + 1, setup_.incarnation, static_cast<std::uint64_t>(std::max<std::int64_t>(at.unix_ms, 0))});
 
-  SessionKey old_key;
   if (found != by_client_.end()) {
     const SessionId old_id = found->second;
     const Session& old = sessions_.at(old_id);
-    old_key = old.key;
     if (old.connected()) {
       ++record.takeovers;
       ++stats_.takeovers;
@@ -269,12 +267,12 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.overflow_logged = false;
   s.may_read_clients = may_read_clients({client_id, s.user_name, c.peer->loopback}, limits());
   if (packet.will) s.will = make_will(*packet.will, limits());
-  if (!session_present) begins_after(sid, s, old_key);
+  const bool end_unstored = !session_present && begins_after_the_last(sid, s, record);
   store_session(sid, s, now);
   // The client is told of its session when that is what a restart would find.
   if (s.joint != 0) {
     hold(id, c, kPending);
-  } else if (emitted_ != emitted_before) {
+  } else if (emitted_ != emitted_before || end_unstored) {
     hold(id, c, last_batch_);
   }
 

@@ -412,6 +412,8 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
   const auto taken_away = [&](const Delivery& delivery) {
     topics::InterestIndex::Group* group = delivery.terms.share != 0 ? group_of(delivery.terms.share) : nullptr;
     if (group == nullptr || !delivery.message || delivery.needs == kPending || !somebody_else(*group)) return false;
+    // (In the queue after a crash: perhaps sent before.)
+    if (delivery.terms.qos == QoS::ExactlyOnce && delivery.number != 0 && delivery.number < d.sent_below) return false;
     if (!delivery.message->expired(now)) moved.emplace_back(group, delivery.message);
     return true;
   };

@@ -87,15 +87,17 @@ void Shard::put_session(SessionId sid, Session& s) {
   emit(std::move(put));
 }
 
-// At CONNECT: where the end of the client's old session is part of a joint change that waits, the new session begins
-// with that. Else a crash would bring the old one back after the client was told that it is gone.
-void Shard::begins_after(SessionId sid, Session& s, SessionKey old) {
-  if (old.sequence == 0) return;
-  for (auto& [id, joint] : joints_) {
-    if (std::find(joint.ended.begin(), joint.ended.end(), old) == joint.ended.end()) continue;
-    joint.session = sid;
-    s.joint = id;
+// At CONNECT: whether the end of the client's last session is on its way to the store. Where it is part of a joint change
+// that waits, the new session begins with that. Else a crash would bring the old one back after the client was told that
+// it is gone.
+bool Shard::begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record) {
+  const auto joint = joints_.find(record.ended_with);
+  if (joint == joints_.end()) return record.ended_in > stored_;
+  if (joint->second.waiting > 0) {
+    joint->second.session = sid;
+    s.joint = joint->first;
   }
+  return true;
 }
 
 // At CONNECT: whether anything of this session has to outlive the process.
@@ -490,9 +492,9 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   for (PutSubscription& held : stored.subscriptions) recover_subscription(sid, s, held);
   if (stored.queued > 0 || put.sent_below > 0) {
     DeliveryState& d = delivery_of(s);
-    // Of a client that was connected it is not known what had been sent: as much as may be under way at once.
-    d.sent_below = put.connected ? std::min(stored.last_number + 1, stored.first_number + limits().max_inflight)
-                                 : put.sent_below;
+    // Of a client that was connected it is not known what had been sent. More than its window: what it acknowledged
+    // need not have been stored.
+    d.sent_below = put.connected ? std::max(stored.last_number + 1, put.sent_below) : put.sent_below;
     d.next_number = std::max(stored.last_number + 1, put.sent_below);
     d.tail.messages = stored.queued;
     d.tail.bytes = stored.queued_bytes;

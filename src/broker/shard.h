@@ -241,7 +241,7 @@ class Shard {
   std::int64_t unix_of(base::Instant at) const;
   base::Instant instant_of(std::int64_t unix_ms) const;
   void put_session(SessionId sid, Session& s);
-  void begins_after(SessionId sid, Session& s, SessionKey old);
+  bool begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record);
   void store_session(SessionId sid, Session& s, base::Instant now);
   void dequeued(const Session& s, const Delivery& delivery, bool released);
   void open_joint(JointId id);

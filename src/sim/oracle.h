@@ -56,6 +56,10 @@ class Oracle final : public Observer {
   // Everybody has left for good.
   void empty(base::Instant now);
 
+  // These have subscribed to everything in peace: all of them, on whichever shard, in whichever process, have found the
+  // same retained messages.
+  void same_retained(const std::vector<LinkId>& readers);
+
   bool ok() const { return violation_.empty(); }
   const std::string& violation() const { return violation_; }
 
@@ -112,6 +116,7 @@ class Oracle final : public Observer {
     bool will = false;
     bool expires = false;
     std::vector<std::uint64_t> reads;  // sequence numbers
+    std::size_t retried = 0;           // at QoS 2, after a crash took the first copy, perhaps
     Instant first_read;
     Instant acknowledged = Instant::never();
   };
@@ -218,6 +223,7 @@ class Oracle final : public Observer {
     std::uint64_t part_bytes = 0;
     bool goodbye = false;  // DISCONNECT of the kind that cancels the will was read last
     std::uint64_t generation = 0;
+    std::map<std::string, std::string> retained;  // by topic, what came as such
     std::map<std::uint32_t, std::string> aliases_in;
     std::map<std::uint32_t, std::string> aliases_out;
     std::set<mqtt::PacketId> outstanding;
@@ -253,7 +259,8 @@ class Oracle final : public Observer {
 
   void session_check(LinkId link, Conn& c, Session& s, bool present);
   void end_intervals(const std::string& client, std::uint64_t generation, Instant when);
-  void owe_nothing(const std::string& client, std::uint64_t generation, Instant from);
+  void owe_nothing(const std::string& client, std::uint64_t generation);
+  unsigned home(const std::string& client) const;
   void connection_over(LinkId link, Conn& c, broker::DisconnectReason reason);
   void unanswered(Conn& c, Instant from);
   void will_ended(const Conn& c, bool said_goodbye);

@@ -98,12 +98,32 @@ void Oracle::settled(Instant now) {
     if (!c.publishes2.empty()) fail(link, "a PUBLISH at QoS 2 was never acknowledged");
     if (!c.pubrels.empty()) fail(link, "a PUBREL was never answered");
     for (const auto& [id, out] : s.outflight) {
-      if (!given_away(out) && !out.perhaps_lost && !out.perhaps_done && !s.perhaps_another)
+      // (Whether it had been sent the broker need not know any more: it may expire, but for QoS 2.)
+      const bool expired =
+          out.qos == QoS::AtLeastOnce && publications_[out.key].expires && !restarts_.empty() && out.sent < restarts_.back();
+      if (!given_away(out) && !out.perhaps_lost && !out.perhaps_done && !s.perhaps_another && !expired)
         fail(link, fmt::format("'{}' was sent once, and its unfinished delivery never taken up again", out.key));
     }
   }
   check_obligations();
   check_wills();
+}
+
+void Oracle::same_retained(const std::vector<LinkId>& readers) {
+  const auto& first = conn(readers.front()).retained;
+  for (const LinkId reader : readers) {
+    const auto& found = conn(reader).retained;
+    for (const auto& [topic, key] : first) {
+      const auto it = found.find(topic);
+      if (it == found.end() || it->second != key) {
+        fail(reader, fmt::format("finds '{}' retained on {}, where link {} found '{}'",
+                                 it == found.end() ? "" : it->second, topic, readers.front(), key));
+      }
+    }
+    if (found.size() > first.size()) {
+      fail(reader, fmt::format("finds more retained messages than link {}", readers.front()));
+    }
+  }
 }
 
 void Oracle::empty(Instant now) {

@@ -56,12 +56,15 @@ void Oracle::end_intervals(const std::string& client, std::uint64_t generation, 
   }
 }
 
-// What comes for this session from then on is not owed to it; but it may come.
-void Oracle::owe_nothing(const std::string& client, std::uint64_t generation, Instant from) {
+// The session may be gone, and with it all that it had: nothing is owed to it any more; but it may come.
+void Oracle::owe_nothing(const std::string& client, std::uint64_t generation) {
   for (const std::size_t i : intervals_of_[client]) {
-    Interval& interval = intervals_[i];
-    if (interval.session == generation) interval.dropped = std::min(interval.dropped, from);
+    if (intervals_[i].session == generation) intervals_[i].dropped = Instant();
   }
+}
+
+unsigned Oracle::home(const std::string& client) const {
+  return broker::ShardCore::home_of(client, world_->shards());
 }
 
 void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) {
@@ -151,7 +154,9 @@ void Oracle::on_end(LinkId link, broker::SocketEnd, Instant now) {
   now_ = now;
   Conn& c = conn(link);
   if (verbose_) std::printf("%12.6f link %-3u %-8s X ended by the client\n", in_seconds(now), link, c.client.c_str());
-  connection_over(link, c, broker::DisconnectReason::ConnectionClosed);
+  // (At a take-over the socket is read to its end in one go: the core may have had a goodbye before.)
+  connection_over(link, c,
+                  c.goodbye ? broker::DisconnectReason::ClientDisconnect : broker::DisconnectReason::ConnectionClosed);
 }
 
 void Oracle::connection_over(LinkId link, Conn& c, broker::DisconnectReason reason) {
@@ -205,13 +210,17 @@ void Oracle::unanswered(Conn& c, Instant from) {
   if (s.link.has_value()) return;
   ++counts_.uncertain_sessions;
   ++s.connections;
+  if (s.exists && read - world_->stalled(home(c.client), s.ends_to, read) > s.ends_to + kBlur) {
+    end_intervals(c.client, s.generation, s.ends_to);
+    s.exists = s.perhaps_gone = false;
+  }
   const Duration grace = c.will ? base::seconds(world_->options().limits.will_restart_grace_s) : Duration(0);
   const Instant ends_to = c.for_ever ? Instant::never() : from + std::max(c.expiry, grace);
   if (c.clean || !s.exists || s.ends_from < now_ + kBlur) {
     s.perhaps_begun = s.perhaps_begun || c.expiry.count() > 0;
     if (s.exists) {
       s.perhaps_gone = true;
-      owe_nothing(c.client, s.generation, std::min(read, s.ends_from));
+      owe_nothing(c.client, s.generation);
     }
   }
   const bool was_there = s.exists || s.perhaps_begun;

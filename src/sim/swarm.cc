@@ -117,6 +117,7 @@ class Swarm {
   void crash();
   void watch();
   void settle();
+  void compare_retained();
   bool run_for(base::Duration length);
   std::string topic();
   std::string filter();
@@ -131,6 +132,7 @@ class Swarm {
   bool verbose_;
   std::deque<SimClient> clients_;
   std::unique_ptr<SimClient> watcher_;
+  std::deque<SimClient> readers_;
   base::Instant watch_until_;
   bool calm_ = false;
 };
@@ -359,6 +361,32 @@ void Swarm::settle() {
   watcher_->disconnect(mqtt::ReasonCode::Success, 0);
   if (!run_for(base::seconds(15))) return;
   oracle_.empty(world_.now());
+  if (oracle_.ok()) compare_retained();
+}
+
+// Some on each shard look at what is retained; then, where there is a store, again after a crash.
+void Swarm::compare_retained() {
+  std::vector<LinkId> links;
+  for (int process = 0; process < (temper_.durable ? 2 : 1); ++process) {
+    if (process > 0) {
+      world_.crash(milliseconds(10));
+      if (!run_for(milliseconds(100))) return;
+    }
+    for (int i = 0; i < 6; ++i) {
+      SimClient& reader = readers_.emplace_back(world_, fmt::format("reader{}", i), 1);
+      LinkProfile good;
+      good.window = 1U << 24U;
+      reader.connect({}, good, 0);
+      links.push_back(*reader.link());
+    }
+    if (!run_for(base::seconds(2))) return;
+    for (int i = 0; i < 6; ++i) {
+      SimClient& reader = readers_[readers_.size() - 6 + static_cast<std::size_t>(i)];
+      for (const char* filter : {"t/#", "s/#", "w/#"}) reader.subscribe(filter, {.qos = QoS::AtMostOnce});
+    }
+    if (!run_for(base::seconds(2))) return;
+  }
+  oracle_.same_retained(links);
 }
 
 SwarmResult Swarm::run() {
