@@ -154,7 +154,7 @@ def test_a_port_below_1024_needs_a_right(tmp_path):
                 break
             directory.chmod(directory.stat().st_mode | 0o055)
         result = subprocess.run([*command, str(readable), "--listen", "127.0.0.1:871"], capture_output=True, text=True,
-                                timeout=10, env=broker_module.environment(), cwd="/")
+                                timeout=10, env=broker_module.environment(broker_module.NO_STORE), cwd="/")
     finally:
         readable.unlink(missing_ok=True)
     assert result.returncode != 0
