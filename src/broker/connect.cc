@@ -129,7 +129,7 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
     }
   }
   if (existing == nullptr && sessions_.size() >= share_of(limits().max_sessions)) {
-    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_sessions is reached"));
+    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "session.max_sessions is reached"));
   }
   if (existing != nullptr && existing->connected()) {
     const PresenceRecord* record = presence_.find(existing->presence);
@@ -171,6 +171,7 @@ void Shard::take_over(const TakeOver& takeover, base::Instant now) {
                    now);
   }
   if (!step) {
+    step.error().client_id = packet->client_id;
     leave(id, step.error(), now);
     return;
   }
@@ -203,9 +204,11 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   const std::uint64_t incarnation = std::max(
       {record.incarnation + 1, setup_.incarnation, static_cast<std::uint64_t>(std::max<std::int64_t>(at.unix_ms, 0))});
 
+  SessionKey old_key;
   if (found != by_client_.end()) {
     const SessionId old_id = found->second;
     const Session& old = sessions_.at(old_id);
+    old_key = old.key;
     if (old.connected()) {
       ++record.takeovers;
       ++stats_.takeovers;
@@ -266,6 +269,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.overflow_logged = false;
   s.may_read_clients = may_read_clients({client_id, s.user_name, c.peer->loopback}, limits());
   if (packet.will) s.will = make_will(*packet.will, limits());
+  if (!session_present) begins_after(sid, s, old_key);
   store_session(sid, s, now);
   // The client is told of its session when that is what a restart would find.
   if (s.joint != 0) {

@@ -87,6 +87,17 @@ void Shard::put_session(SessionId sid, Session& s) {
   emit(std::move(put));
 }
 
+// At CONNECT: where the end of the client's old session is part of a joint change that waits, the new session begins
+// with that. Else a crash would bring the old one back after the client was told that it is gone.
+void Shard::begins_after(SessionId sid, Session& s, SessionKey old) {
+  if (old.sequence == 0) return;
+  for (auto& [id, joint] : joints_) {
+    if (std::find(joint.ended.begin(), joint.ended.end(), old) == joint.ended.end()) continue;
+    joint.session = sid;
+    s.joint = id;
+  }
+}
+
 // At CONNECT: whether anything of this session has to outlive the process.
 void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
   if (!setup_.durable) return;
@@ -147,7 +158,13 @@ void Shard::close_part() {
   if (joint_.changes.empty()) return;
   open_batch();
   effects_.store.parts.push_back({joint_.id, std::move(joint_.changes)});
-  joints_.emplace(joint_.id, std::move(joint_));
+  // Several messages of one joint change may come here, and some come back to the shard that commits it.
+  const auto [known, first] = joints_.try_emplace(joint_.id);
+  if (first) {
+    known->second = std::move(joint_);
+  } else {
+    known->second.held.insert(known->second.held.end(), joint_.held.begin(), joint_.held.end());
+  }
 }
 
 // Everything of the joint that is this shard's, into the open batch.
@@ -161,7 +178,7 @@ void Shard::commit_changes(Joint& joint) {
     Connection* c = connections_.find(s->connection);
     if (c != nullptr && c->held_until == kPending) hold(s->connection, *c, last_batch_);
   }
-  if (joint.ended.sequence != 0) emit(EndSession{joint.ended});
+  for (const SessionKey& key : joint.ended) emit(EndSession{key});
 }
 
 void Shard::joint_receipt(JointId id, bool matched) {
@@ -247,6 +264,7 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     Connection* c = connections_.find(id);
     if (c == nullptr || c->held_until > stored_) continue;
     c->held_until = 0;
+    c->keep_alive.waited(now);
     if (c->outbox && !c->outbox->empty()) to_send(id, *c);
   }
   for (const JointId joint : answer.joints) joint_stored(joint, now);
@@ -362,6 +380,9 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     stats_.queued_bytes += size - known;
     d.queued_bytes += size;
     tail.from = m.number + 1;
+    m.terms.retained_at_subscribe = false;  // it counts as any other by now
+    // The store keeps nothing of a released one but its number.
+    if (m.released) m.terms.qos = mqtt::QoS::ExactlyOnce;
     if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
     d.queue.push_back(
         {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released});
@@ -441,10 +462,16 @@ void Shard::recover_retained(const MessagePtr& message) {
 void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   PutSession& put = stored.session;
   last_sequence_ = std::max(last_sequence_, put.key.sequence);
-  // An older one was about to end when the broker died.
-  if (const auto older = by_client_.find(put.client_id); older != by_client_.end()) end_session(older->second, now);
   const SessionId sid = sessions_.emplace();
-  by_client_.emplace(put.client_id, sid);
+  const auto [entry, only] = by_client_.try_emplace(put.client_id, sid);
+  if (!only) {
+    // An older one was about to end when the broker died. It ends when time begins: then everybody is there who is to
+    // have its will.
+    Session& older = sessions_.at(entry->second);
+    older.expires = now;
+    arm_session(entry->second, older);
+    entry->second = sid;
+  }
   Session& s = sessions_.at(sid);
   s.client_id = std::move(put.client_id);
   s.self = {ShardCore::client_hash(s.client_id)};

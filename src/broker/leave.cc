@@ -118,11 +118,19 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
   const bool say = ++refusals_in_window_ <= kMostLinesASecond;
   const bool quiet =
       departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
-  if (say)
+  if (say) {
+    std::vector<std::pair<std::string_view, std::string>> fields = {
+        {"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}};
+    std::string as;
+    if (!departure.client_id.empty()) {
+      as = " as " + printable(departure.client_id);
+      fields.emplace_back("clientId", departure.client_id);
+    }
     log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
-        fmt::format("Connection from {} ended before it was accepted: {}{}.", c.peer->address, name(departure.cause),
-                    what_happened(departure)),
-        {{"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}});
+        fmt::format("Connection from {}{} ended before it was accepted: {}{}.", c.peer->address, as,
+                    name(departure.cause), what_happened(departure)),
+        std::move(fields));
+  }
   close_effect(id, c, departure.cause);
 }
 
@@ -200,9 +208,9 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   if (s.key.sequence != 0) {
     const auto owed = joints_.find(s.joint);
     if (owed != joints_.end()) {
-      owed->second.ended = s.key;
+      owed->second.ended.push_back(s.key);
     } else if (sink_ != nullptr) {
-      sink_->ended = s.key;
+      sink_->ended.push_back(s.key);
     } else {
       emit(EndSession{s.key});
     }
@@ -213,14 +221,17 @@ void Shard::end_session(SessionId sid, base::Instant now) {
     stats_.inflight_messages -= s.delivery->inflight.size();
   }
   --stats_.clients_disconnected;
-  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
+  // After a crash a later session of the same client may be there already.
+  const auto entry = by_client_.find(s.client_id);
+  const bool is_the_last = entry != by_client_.end() && entry->second == sid;
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr && is_the_last) {
     record->has_session = false;
     note(*record,
          {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
     presence_.may_forget(s.presence);
   }
-  by_client_.erase(s.client_id);
+  if (is_the_last) by_client_.erase(entry);
   sessions_.erase(sid);
 }
 

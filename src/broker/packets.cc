@@ -162,12 +162,15 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
   }
   c.version = packet->version;
   c.maximum_packet_size = packet->properties.number_or(Property::MaximumPacketSize, 0);
-  TRY_VOID(check_connect(c, *packet, now));
-  if (packet->properties.has(Property::AuthenticationMethod)) {
+  Step step = check_connect(c, *packet, now);
+  if (step && packet->properties.has(Property::AuthenticationMethod)) {
     c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
-    return begin_authentication(id, c, *packet);
+    step = begin_authentication(id, c, *packet);
+  } else if (step) {
+    step = welcome(id, c, *packet, frame, {}, {}, now);
   }
-  return welcome(id, c, *packet, frame, {}, {}, now);
+  if (!step) step.error().client_id = packet->client_id;
+  return step;
 }
 
 Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeader& header, base::Bytes body,
@@ -297,7 +300,10 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
     // Much may have happened since: the broker may be stopping.
     auto step = check_connect(*c, *packet, now);
     if (step) step = welcome(id, *c, *packet, *bytes, data, {}, now);
-    if (!step) leave(id, step.error(), now);
+    if (!step) {
+      step.error().client_id = packet->client_id;
+      leave(id, step.error(), now);
+    }
     return;
   }
   mqtt::Auth answer;

@@ -72,17 +72,23 @@ class Rhythm {
 // Events in the last hour and day, by buckets of five minutes: never more than one bucket too many.
 class RecentCount {
  public:
-  void add(std::int64_t unix_ms);
-  std::uint32_t last_hour(std::int64_t unix_ms) const;
-  std::uint32_t last_day(std::int64_t unix_ms) const;
-
- private:
   struct Bucket {
     std::uint32_t slot = 0;  // five minutes since the epoch
     std::uint32_t count = 0;
+    bool operator==(const Bucket&) const = default;
   };
   // Only slots in which something happened, oldest first; at most a day of them.
-  boost::container::small_vector<Bucket, 1> buckets_;
+  using Buckets = boost::container::small_vector<Bucket, 1>;
+
+  void add(std::int64_t unix_ms);
+  std::uint32_t last_hour(std::int64_t unix_ms) const;
+  std::uint32_t last_day(std::int64_t unix_ms) const;
+  // As they were kept, to be kept for longer.
+  const Buckets& buckets() const { return buckets_; }
+  void restore(Buckets buckets) { buckets_ = std::move(buckets); }
+
+ private:
+  Buckets buckets_;
 };
 
 struct PresenceEvent {
@@ -114,7 +120,7 @@ struct PresenceRecord {
   std::int64_t disconnected_at_ms = 0;
   std::int64_t last_seen_ms = 0;  // of a client that is away
   std::optional<DisconnectReason> reason;
-  std::string_view detail;  // of a protocol error: a literal
+  std::string detail;  // of a protocol error
   std::optional<base::TcpEvidence> evidence;
   std::optional<base::TcpVerdict> verdict;
   bool proxied = false;
@@ -191,7 +197,7 @@ class Presence {
 
 std::string_view name(base::TcpVerdict verdict);
 
-// JSON texts of `$SYS/clients/<clientId>/state` and `.../event`. docs/liveness.md lists the fields.
+// JSON texts of `$SYS/clients/<clientId>/state` and `.../event`. docs/presence.md lists the fields.
 std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id, const Moment& now);
 std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id);
 

@@ -1,5 +1,186 @@
 #include "broker/presence_record.h"
+
+#include <fmt/format.h>
+
+#include "base/record.h"
+
 namespace vigil::broker {
-void encode_presence(const PresenceRecord&, std::vector<std::uint8_t>& out) { out.push_back(1); }
-base::Result<PresenceRecord, std::string> decode_presence(base::Bytes) { return std::unexpected(std::string("stub")); }
+namespace {
+
+using base::RecordReader;
+using base::RecordWriter;
+
+constexpr std::uint8_t kVersion = 1;
+constexpr std::size_t kLongestText = 65'535;
+constexpr auto kLastReason = DisconnectReason::ServerFailure;
+constexpr auto kLastKind = PresenceEventKind::SessionEnded;
+constexpr auto kLastVerdict = base::TcpVerdict::NobodyAcknowledges;
+
+// Bits of the flags.
+constexpr unsigned kConnected = 1;
+constexpr unsigned kHasSession = 2;
+constexpr unsigned kCleanStart = 4;
+constexpr unsigned kProxied = 8;
+constexpr unsigned kHasReason = 16;
+constexpr unsigned kHasEvidence = 32;
+constexpr unsigned kHasVerdict = 64;
+constexpr unsigned kAllFlags = 127;
+
+unsigned flags_of(const PresenceRecord& r) {
+  return (r.connected ? kConnected : 0U) | (r.has_session ? kHasSession : 0U) | (r.clean_start ? kCleanStart : 0U) |
+         (r.proxied ? kProxied : 0U) | (r.reason ? kHasReason : 0U) | (r.evidence ? kHasEvidence : 0U) |
+         (r.verdict ? kHasVerdict : 0U);
 }
+
+void write_evidence(const base::TcpEvidence& e, RecordWriter& out) {
+  for (const std::uint32_t number :
+       {e.unsent_bytes, e.unacknowledged_bytes, e.unacknowledged_segments, e.retransmits, e.total_retransmits, e.probes,
+        e.backoff, e.last_ack_received_ms, e.last_data_received_ms, e.last_data_sent_ms, e.rtt_us}) {
+    out.varint(number);
+  }
+  out.u8(e.state);
+  out.u8(e.timed_out ? 1 : 0);
+}
+
+base::TcpEvidence read_evidence(RecordReader& in) {
+  base::TcpEvidence e;
+  for (std::uint32_t* number :
+       {&e.unsent_bytes, &e.unacknowledged_bytes, &e.unacknowledged_segments, &e.retransmits, &e.total_retransmits,
+        &e.probes, &e.backoff, &e.last_ack_received_ms, &e.last_data_received_ms, &e.last_data_sent_ms, &e.rtt_us}) {
+    *number = in.varint32();
+  }
+  e.state = in.u8();
+  e.timed_out = in.varint(1) == 1;
+  return e;
+}
+
+void write_history(const PresenceRecord& r, RecordWriter& out) {
+  out.varint(r.history.size());
+  for (const PresenceEvent& event : r.history) {
+    out.u8(static_cast<std::uint8_t>(event.kind));
+    out.u8(static_cast<std::uint8_t>(event.reason));
+    out.when_ms(event.unix_ms);
+    out.varint(event.incarnation);
+    out.text(event.address);
+  }
+}
+
+void read_history(RecordReader& in, PresenceRecord& r) {
+  for (std::uint64_t left = in.varint(in.left()); left > 0 && in.ok(); --left) {
+    PresenceEvent event;
+    event.kind = in.enumerator(kLastKind);
+    event.reason = in.enumerator(kLastReason);
+    event.unix_ms = in.when_ms();
+    event.incarnation = in.varint();
+    event.address = in.text();
+    r.history.push_back(std::move(event));
+  }
+}
+
+RecentCount read_disconnects(RecordReader& in) {
+  RecentCount::Buckets buckets;
+  for (std::uint64_t left = in.varint(in.left()); left > 0 && in.ok(); --left) {
+    RecentCount::Bucket bucket;
+    bucket.slot = in.varint32();
+    bucket.count = in.varint32();
+    // They are looked at from the oldest on.
+    if (!buckets.empty() && bucket.slot <= buckets.back().slot) in.fail();
+    buckets.push_back(bucket);
+  }
+  RecentCount count;
+  count.restore(std::move(buckets));
+  return count;
+}
+
+mqtt::Version read_version(RecordReader& in) {
+  const auto version = static_cast<mqtt::Version>(in.u8());
+  if (version >= mqtt::Version::V31 && version <= mqtt::Version::V5) return version;
+  in.fail();
+  return mqtt::Version::V311;
+}
+
+// What every record has, up to why its last connection ended.
+void read_state(RecordReader& in, PresenceRecord& r) {
+  r.client_id = in.text();
+  if (r.client_id.size() > kLongestText) in.fail();
+  r.incarnation = in.varint();
+  r.sequence = in.varint32();
+  r.version = read_version(in);
+  r.session_expiry_s = in.varint32();
+  r.keep_alive_s = in.varint32();
+  r.address = in.text();
+  r.connected_at_ms = in.when_ms();
+  r.disconnected_at_ms = in.when_ms();
+  r.last_seen_ms = in.when_ms();
+}
+
+void read_counters(RecordReader& in, PresenceRecord& r) {
+  for (std::uint32_t* number :
+       {&r.connects, &r.takeovers, &r.keep_alive_timeouts, &r.wills_published, &r.wills_cancelled}) {
+    *number = in.varint32();
+  }
+  for (std::uint64_t* number : {&r.packets_received, &r.packets_sent, &r.bytes_received, &r.bytes_sent}) {
+    *number = in.varint();
+  }
+}
+
+}  // namespace
+
+void encode_presence(const PresenceRecord& r, std::vector<std::uint8_t>& to) {
+  RecordWriter out(to);
+  out.u8(kVersion);
+  out.u8(static_cast<std::uint8_t>(flags_of(r)));
+  out.text(r.client_id);
+  out.varint(r.incarnation);
+  out.varint(r.sequence);
+  out.u8(static_cast<std::uint8_t>(r.version));
+  out.varint(r.session_expiry_s);
+  out.varint(r.keep_alive_s);
+  out.text(r.address);
+  out.when_ms(r.connected_at_ms);
+  out.when_ms(r.disconnected_at_ms);
+  out.when_ms(r.last_seen_ms);
+  if (r.reason) out.u8(static_cast<std::uint8_t>(*r.reason));
+  out.text(r.detail);
+  if (r.evidence) write_evidence(*r.evidence, out);
+  if (r.verdict) out.u8(static_cast<std::uint8_t>(*r.verdict));
+  out.varint(r.disconnects.buckets().size());
+  for (const RecentCount::Bucket& bucket : r.disconnects.buckets()) {
+    out.varint(bucket.slot);
+    out.varint(bucket.count);
+  }
+  for (const std::uint32_t number :
+       {r.connects, r.takeovers, r.keep_alive_timeouts, r.wills_published, r.wills_cancelled}) {
+    out.varint(number);
+  }
+  for (const std::uint64_t number : {r.packets_received, r.packets_sent, r.bytes_received, r.bytes_sent}) {
+    out.varint(number);
+  }
+  write_history(r, out);
+}
+
+base::Result<PresenceRecord, std::string> decode_presence(base::Bytes bytes) {
+  RecordReader in(bytes);
+  if (const std::uint8_t version = in.u8(); version != kVersion) {
+    return base::Err(fmt::format("the presence record has version {}, which this broker does not know", version));
+  }
+  const unsigned flags = in.u8();
+  if (flags > kAllFlags) in.fail();
+  PresenceRecord r;
+  r.connected = (flags & kConnected) != 0;
+  r.has_session = (flags & kHasSession) != 0;
+  r.clean_start = (flags & kCleanStart) != 0;
+  r.proxied = (flags & kProxied) != 0;
+  read_state(in, r);
+  if ((flags & kHasReason) != 0) r.reason = in.enumerator(kLastReason);
+  r.detail = in.text();
+  if ((flags & kHasEvidence) != 0) r.evidence = read_evidence(in);
+  if ((flags & kHasVerdict) != 0) r.verdict = in.enumerator(kLastVerdict);
+  r.disconnects = read_disconnects(in);
+  read_counters(in, r);
+  read_history(in, r);
+  if (!in.done()) return base::Err(std::string("the presence record is not readable"));
+  return r;
+}
+
+}  // namespace vigil::broker

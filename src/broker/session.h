@@ -64,6 +64,11 @@ struct DeliveryState {
   base::Instant next_sweep;            // of expired messages
   std::size_t retained_waiting = 0;    // entries of the queue that were retained when a subscription was made
   std::size_t unnumbered_waiting = 0;  // entries of QoS 0
+  // What has been sent does not expire: the client may be about to complete it.
+  bool expired(const Delivery& waiting, base::Instant now) const {
+    const bool sent = waiting.number != 0 && waiting.number < sent_below;
+    return waiting.message && !sent && waiting.message->expired(now);
+  }
   // Messages of QoS 0 pass a full window, but not each other, nor what a new subscription is still owed.
   bool holds_back_qos0() const { return retained_waiting > 0 || unnumbered_waiting > 0; }
 };

@@ -51,6 +51,7 @@ struct Departure {
   std::optional<mqtt::ReasonCode> code;  // instead of the table's
   std::string_view field;                // of a protocol error: where in the packet
   std::string_view detail;               // and what; literals
+  std::string_view client_id;            // of a refused CONNECT that was read; borrowed for the call
   std::string reason_string;             // for the client, where it wants one
   std::optional<base::TcpEvidence> evidence;
   bool silent = false;        // nothing may be said any more
@@ -209,7 +210,7 @@ class Shard {
     SessionId publisher;                                              // of a QoS 2 message
     mqtt::PacketId packet_id = 0;                                     // its identifier
     SessionId session;                                                // whose record belongs to it
-    SessionKey ended;                                                 // whose end belongs to it
+    std::vector<SessionKey> ended;                                    // whose ends belong to it
   };
   // Opens a joint change for its life, unless one is open.
   class JointScope {
@@ -240,6 +241,7 @@ class Shard {
   std::int64_t unix_of(base::Instant at) const;
   base::Instant instant_of(std::int64_t unix_ms) const;
   void put_session(SessionId sid, Session& s);
+  void begins_after(SessionId sid, Session& s, SessionKey old);
   void store_session(SessionId sid, Session& s, base::Instant now);
   void dequeued(const Session& s, const Delivery& delivery, bool released);
   void open_joint(JointId id);

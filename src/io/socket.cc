@@ -7,10 +7,12 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <climits>
 #include <cstddef>
+#include <string>
 
 #include "base/check.h"
 
@@ -28,27 +30,63 @@ Result<Fd> stream_socket(int family) {
   return fd;
 }
 
-Result<Fd> bind_and_listen(Fd fd, const Endpoint& endpoint, int backlog) {
+Result<void> bind_to(int fd, const Endpoint& endpoint) {
   sockaddr_storage address;
   const socklen_t size = endpoint.to_sockaddr(address);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0) return Errno();
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0) return Errno();
+  return {};
+}
+
+Result<Fd> bind_and_listen(Fd fd, const Endpoint& endpoint, int backlog) {
+  TRY_VOID(bind_to(fd.get(), endpoint));
   if (::listen(fd.get(), backlog) != 0) return Errno();
   return fd;
 }
 
-Result<Fd> listen_unix(const Endpoint& endpoint, int backlog) {
+// Through a descriptor of the file itself: whoever may write to its directory cannot put another file in its place.
+Result<void> give_access(const std::string& path, const UnixAccess& access) {
+  const Fd file(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!file) return Errno();
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) return Errno();
+  if (!S_ISSOCK(status.st_mode)) return base::Err(std::make_error_code(std::errc::not_a_socket));
+  if (access.group && status.st_gid != *access.group &&
+      ::fchownat(file.get(), "", static_cast<uid_t>(-1), *access.group, AT_EMPTY_PATH) != 0) {
+    return Errno();
+  }
+  // The umask may have taken more away than was asked for.
+  if ((status.st_mode & 07777U) == access.mode) return {};
+  if (::chmod(("/proc/self/fd/" + std::to_string(file.get())).c_str(), access.mode) != 0) return Errno();
+  return {};
+}
+
+Result<Fd> bind_unix(const Endpoint& endpoint, const std::string& path, int backlog, const UnixAccess& access) {
   TRY(Fd fd, stream_socket(AF_UNIX));
-  Result<Fd> listener = bind_and_listen(std::move(fd), endpoint, backlog);
+  // The file is made with the socket's own mode, less the umask.
+  if (::fchmod(fd.get(), access.mode) != 0) return Errno();
+  TRY_VOID(bind_to(fd.get(), endpoint));
+  if (!path.starts_with('@')) {
+    if (const auto given = give_access(path, access); !given) {
+      ::unlink(path.c_str());
+      return base::Err(given.error());
+    }
+  }
+  // Only now can anybody connect.
+  if (::listen(fd.get(), backlog) != 0) return Errno();
+  return fd;
+}
+
+Result<Fd> listen_unix(const Endpoint& endpoint, int backlog, const UnixAccess& access) {
+  const std::string& path = std::get<UnixPath>(endpoint.value()).path;
+  Result<Fd> listener = bind_unix(endpoint, path, backlog, access);
   if (listener || listener.error() != std::errc::address_in_use) return listener;
   // A file is in the way. Only one that is a socket which nobody listens on may go.
-  const std::string& path = std::get<UnixPath>(endpoint.value()).path;
   struct stat status{};
   if (::lstat(path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return listener;
   const Result<Fd> probe = connect(endpoint);
   if (probe || probe.error() != std::errc::connection_refused) return listener;
   if (::unlink(path.c_str()) != 0) return Errno();
-  TRY(Fd again, stream_socket(AF_UNIX));
-  return bind_and_listen(std::move(again), endpoint, backlog);
+  return bind_unix(endpoint, path, backlog, access);
 }
 
 Result<Fd> listen_tcp(const Endpoint& endpoint, int backlog) {
@@ -82,8 +120,8 @@ std::uint32_t queue_bytes(int fd, unsigned long request) {
 
 }  // namespace
 
-Result<Fd> listen(const Endpoint& endpoint, int backlog) {
-  if (endpoint.is_unix()) return listen_unix(endpoint, backlog);
+Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& access) {
+  if (endpoint.is_unix()) return listen_unix(endpoint, backlog, access);
   Result<Fd> listener = listen_tcp(endpoint, backlog);
   if (listener || !std::holds_alternative<AllInterfaces>(endpoint.value())) return listener;
   const std::error_code error = listener.error();

@@ -20,7 +20,15 @@ namespace vigil::io {
 // A nonblocking listening socket. SO_REUSEADDR is set, so a restart need not wait for old connections to fade.
 // AllInterfaces is dual stack; an IPv6 address alone takes no IPv4. The file of a Unix socket that nobody listens on
 // any more is replaced; one that is in use, or is no socket, yields address_in_use. The file is not removed at close.
-Result<Fd> listen(const Endpoint& endpoint, int backlog);
+//
+// `access`: who may connect to a Unix socket. The file has these rights before the first connection can be made, and
+// never more of them. A right to give the group that this process lacks yields operation_not_permitted. Addresses and
+// names in the abstract name space have no rights: there it plays no part.
+struct UnixAccess {
+  unsigned mode = 0660;  // permission bits; connecting needs the right to write
+  std::optional<unsigned> group;
+};
+Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& access = {});
 
 struct Accepted {
   Fd fd;  // nonblocking, close-on-exec

@@ -5,6 +5,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <climits>
 #include <filesystem>
@@ -151,6 +152,25 @@ TEST(Socket, ReplacesTheUnixSocketOfADeadServerOnly) {
   EXPECT_EQ(listen(endpoint, 16).error(), std::errc::address_in_use);
   EXPECT_EQ(std::filesystem::file_size(path), 8U);
   std::filesystem::remove(path);
+}
+
+// Whatever the umask is, and also where another socket was in the way.
+TEST(Socket, GivesAUnixSocketTheRightsItIsToHave) {
+  const std::filesystem::path path = testing::TempDir() + "vigil-socket-mode-" + std::to_string(::getpid());
+  const Endpoint endpoint = *Endpoint::parse("unix:" + path.string());
+  const mode_t before = ::umask(0077);
+  struct stat status{};
+  for (const unsigned mode : {0666U, 0660U, 0600U}) {
+    const auto listener = listen(endpoint, 16, {.mode = mode, .group = ::getegid()});
+    ASSERT_TRUE(listener) << listener.error().message();
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777U, mode);
+    EXPECT_EQ(status.st_gid, ::getegid());
+    EXPECT_TRUE(connect(endpoint));
+  }
+  ::umask(before);
+  std::filesystem::remove(path);
+  EXPECT_TRUE(listen(*Endpoint::parse("unix:@vigil-test-" + std::to_string(::getpid())), 16)) << "it has no file";
 }
 
 TEST(Socket, ReportsTooFewDescriptorsAndKeepsThePeerWaiting) {

@@ -22,6 +22,8 @@ struct ListenEndpoint {
 class BindAddress {
  public:
   static std::optional<BindAddress> parse(std::string_view text);
+  // Why parse() reads nothing from the text, where that can be said: "the port 99999 is above 65535". Or empty.
+  static std::string objection(std::string_view text);
   static BindAddress localhost(std::uint16_t port);
 
   std::string text() const;

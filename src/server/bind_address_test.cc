@@ -33,6 +33,20 @@ TEST(BindAddress, RefusesWhatIsNoAddressWithAPort) {
   }
 }
 
+TEST(BindAddress, SaysWhyItIsNone) {
+  using testing::HasSubstr;
+  EXPECT_EQ(BindAddress::objection("127.0.0.1:99999"), "the port 99999 is above 65535");
+  EXPECT_EQ(BindAddress::objection("[::1]:99999"), "the port 99999 is above 65535");
+  EXPECT_THAT(BindAddress::objection("1883"), HasSubstr("127.0.0.1:1883"));
+  EXPECT_THAT(BindAddress::objection("127.0.0.1"), HasSubstr("port is missing"));
+  EXPECT_THAT(BindAddress::objection("127.0.0.1:http"), HasSubstr("no number"));
+  EXPECT_THAT(BindAddress::objection("::1:1883"), HasSubstr("brackets"));
+  EXPECT_THAT(BindAddress::objection("example.org:1883"), HasSubstr("not looked up"));
+  EXPECT_THAT(BindAddress::objection("unix:/" + std::string(200, 'x')), HasSubstr("107"));
+  EXPECT_EQ(BindAddress::objection("127.0.0.1:1883"), "");
+  EXPECT_LT(BindAddress::objection("127.0.0.1:" + std::string(200, '9')).size(), 100U);
+}
+
 TEST(BindAddress, KnowsWhatOnlyThisMachineReaches) {
   for (const char* text : {"127.0.0.1:1", "127.8.9.1:1", "[::1]:1", "localhost:1", "unix:/run/x"}) {
     EXPECT_TRUE(BindAddress::parse(text)->is_loopback()) << text;

@@ -1,6 +1,7 @@
 #include "server/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -82,12 +83,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-// ", did you mean X?" for the candidate nearest to what was written, or the one that ends in it; empty where none is
-// near.
-std::string did_you_mean(std::string_view written, const std::vector<std::string>& candidates) {
+// The candidate nearest to what was written, or the one that ends in it; empty where none is near.
+std::string nearest(std::string_view written, const std::vector<std::string>& candidates) {
   if (written.size() > kMaxShownBytes) return "";
   std::string_view best;
-  std::size_t least = std::max<std::size_t>(2, written.size() / 4) + 1;
+  // Of a short word, two letters are too much to be a slip.
+  std::size_t least = (written.size() < 5 ? 1 : std::max<std::size_t>(2, written.size() / 4)) + 1;
   for (const std::string& candidate : candidates) {
     const std::size_t distance = edit_distance(written, candidate);
     if (distance < least) {
@@ -99,6 +100,12 @@ std::string did_you_mean(std::string_view written, const std::vector<std::string
   for (const std::string& candidate : candidates) {
     if (best.empty() && !last.empty() && candidate.ends_with(fmt::format(".{}", last))) best = candidate;
   }
+  return std::string(best);
+}
+
+// ", did you mean X?", or nothing.
+std::string did_you_mean(std::string_view written, const std::vector<std::string>& candidates) {
+  const std::string best = nearest(written, candidates);
   return best.empty() ? "" : fmt::format(", did you mean {}?", best);
 }
 
@@ -111,6 +118,27 @@ const ConfigKey<Root>* find_key(std::span<const ConfigKey<Root>> keys, std::stri
 bool is_section(std::string_view path) {
   return !path.empty() &&
          std::ranges::any_of(config_sections(), [&](const auto& section) { return section.name == path; });
+}
+
+// As it stands in the file.
+std::string in_brackets(std::string_view section) {
+  return section == "listener" ? "[[listener]]" : fmt::format("[{}]", section);
+}
+
+// ", did you mean [log]?" for "logs", "logging" and "broker.log"; else all there are.
+std::string section_meant(std::string_view written) {
+  std::vector<std::string> sections;
+  for (const auto& section : config_sections()) {
+    if (!section.name.empty()) sections.emplace_back(section.name);
+  }
+  const std::string_view last = written.substr(written.rfind('.') + 1);
+  std::string best = nearest(last, sections);
+  for (const std::string& section : sections) {
+    if (best.empty() && last.starts_with(section)) best = section;
+  }
+  if (!best.empty()) return fmt::format(", did you mean {}?", in_brackets(best));
+  for (std::string& section : sections) section = in_brackets(section);
+  return fmt::format("; there are {}", fmt::join(sections, ", "));
 }
 
 std::string listener_path(std::size_t index, std::string_view name) {
@@ -154,6 +182,53 @@ bool is_service_link(std::string_view name, std::string_view value) {
   if (port == std::string_view::npos) return false;
   const std::string_view rest = name.substr(port + 6);
   return !rest.empty() && rest[0] >= '0' && rest[0] <= '9' && (rest.contains("_TCP") || rest.contains("_UDP"));
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t' || c == '\r'; };
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+// Of a line that is not TOML: the key it seems to set, and a value that stands without quotes.
+struct Unquoted {
+  std::string path;
+  KeyInfo key;
+  std::string_view name;
+  std::string_view value;
+};
+
+std::optional<Unquoted> find_unquoted(std::string_view text, std::size_t line_number) {
+  std::string_view section;
+  std::string_view line;
+  std::size_t listeners = 0;
+  for (std::size_t i = 0; i < line_number; ++i) {
+    line = trimmed(text.substr(0, text.find('\n')));
+    text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+    if (i + 1 == line_number || !line.starts_with('[')) continue;
+    const auto begin = line.find_first_not_of('[');
+    section = begin == std::string_view::npos ? "" : trimmed(line.substr(begin, line.find(']') - begin));
+    if (section == "listener") ++listeners;
+    if (text.empty()) break;
+  }
+  const auto equals = line.find('=');
+  if (equals == std::string_view::npos) return std::nullopt;
+  Unquoted found{.path = {}, .key = {}, .name = trimmed(line.substr(0, equals)), .value = line.substr(equals + 1)};
+  found.value = trimmed(found.value.substr(0, found.value.find('#')));
+  if (found.value.empty() || std::string_view("\"'[{").contains(found.value.front())) return std::nullopt;
+  if (section == "listener") {
+    const auto* key = find_key(listener_keys(), found.name);
+    if (key == nullptr) return std::nullopt;
+    found.key = key->info;
+    found.path = listener_path(listeners - 1, found.name);
+    return found;
+  }
+  found.path = section.empty() ? std::string(found.name) : fmt::format("{}.{}", section, found.name);
+  const auto* key = find_key(config_keys(), found.path);
+  if (key == nullptr) return std::nullopt;
+  found.key = key->info;
+  return found;
 }
 
 struct TomlFound {
@@ -249,7 +324,7 @@ class Loader {
     try {
       read_table(toml::parse(text, file), "");
     } catch (const toml::parse_error& error) {
-      add(place(error.source()), "", fmt::format("not TOML: {}", shown(error.description())));
+      not_toml(text, error.source().begin.line, place(error.source()), error.description());
     } catch (const TomlAssertion&) {
       add(fmt::format("{}:{}:1", file_, line_of_assertion(text)), "", "not TOML");
     }
@@ -257,8 +332,9 @@ class Loader {
 
   void read_environment(const Environment& environment) {
     Environment ours;
-    std::ranges::copy_if(environment, std::back_inserter(ours),
-                         [](const auto& variable) { return variable.first.starts_with(kPrefix); });
+    std::ranges::copy_if(environment, std::back_inserter(ours), [](const auto& variable) {
+      return variable.first.starts_with(kPrefix) && !variable.second.empty();
+    });
     std::ranges::sort(ours);
     std::vector<std::pair<ListenerKey, std::pair<std::string, std::string>>> listeners;
     for (const auto& [name, value] : ours) {
@@ -295,7 +371,7 @@ class Loader {
   // The one variable that stands above every source.
   void read_tick(const Environment& environment) {
     for (const auto& [name, value] : environment) {
-      if (name != kTickVariable) continue;
+      if (name != kTickVariable || value.empty()) continue;
       const auto* key = find_key(config_keys(), kTickKey);
       put(config_, *key, value_from_text(key->info, value), fmt::format("environment variable {}", name), kTickKey);
     }
@@ -333,6 +409,20 @@ class Loader {
       text.remove_prefix(std::min(length + 1, text.size()));
     }
     return true;
+  }
+
+  // Most often a text was meant and its quotes were forgotten; the parser then speaks of numbers and dates.
+  void not_toml(std::string_view text, std::size_t line, const std::string& where, std::string_view description) {
+    const auto unquoted = find_unquoted(text, line);
+    if (!unquoted) return add(where, "", fmt::format("not TOML: {}", shown(description)));
+    const KeyInfo& key = unquoted->key;
+    const ConfigValue meant = value_from_text(key, unquoted->value);
+    const bool takes_texts = key.type != KeyType::Bool && key.type != KeyType::Integer && key.type != KeyType::Duration;
+    add(where, unquoted->path,
+        fmt::format("found {}, expected {}{}", shown(unquoted->value), expectation(key),
+                    takes_texts && accept(key, meant)
+                        ? fmt::format("; a text stands in quotes: {} = \"{}\"", unquoted->name, unquoted->value)
+                        : ""));
   }
 
   // The parser reads from the top: the first line without which it does not stumble.
@@ -377,11 +467,7 @@ class Loader {
 
   void unknown(const toml::key& name, const std::string& path, const toml::node& node) {
     if (node.is_table() || node.is_array_of_tables()) {
-      std::vector<std::string> sections;
-      for (const auto& section : config_sections()) {
-        if (!section.name.empty()) sections.emplace_back(section.name);
-      }
-      add(place(name.source()), shown(path), fmt::format("unknown section{}", did_you_mean(path, sections)));
+      add(place(name.source()), shown(path), fmt::format("unknown section{}", section_meant(path)));
     } else {
       add(place(name.source()), shown(path), fmt::format("unknown key{}", did_you_mean(path, all_paths())));
     }
@@ -452,7 +538,10 @@ class Loader {
       key.set(root, *accepted);
       places_[std::string(path)] = where;
     } else {
-      add(where, path, fmt::format("found {}, expected {}", found_text(key.info, value), expectation(key.info)));
+      const std::string why = objection(key.info, value);
+      add(where, path,
+          fmt::format("found {}{}, expected {}", found_text(key.info, value),
+                      why.empty() ? std::string() : fmt::format(" ({})", why), expectation(key.info)));
     }
   }
 
@@ -525,6 +614,21 @@ base::Duration ListenerConfig::user_timeout_in_flight(std::uint16_t keep_alive_s
   return keep_alive_s == 0 ? tcp_user_timeout : user_timeout(keep_alive_s);
 }
 
+std::filesystem::path default_store_directory(const Environment& environment, bool root) {
+  const auto value = [&environment](std::string_view name) -> std::string {
+    const auto found =
+        std::ranges::find_if(environment, [name](const auto& variable) { return variable.first == name; });
+    return found == environment.end() ? std::string() : found->second;
+  };
+  // systemd gives a list where a unit has several.
+  if (const std::string given = value("STATE_DIRECTORY"); !given.empty()) return given.substr(0, given.find(':'));
+  if (root) return "/var/lib/vigilmq";
+  if (const std::string state = value("XDG_STATE_HOME"); !state.empty()) return std::filesystem::path(state) / "vigilmq";
+  if (const std::string home = value("HOME"); !home.empty())
+    return std::filesystem::path(home) / ".local/state/vigilmq";
+  return {};
+}
+
 Environment process_environment() {
   Environment environment;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -535,14 +639,43 @@ Environment process_environment() {
   return environment;
 }
 
+// A default file that cannot be looked at is read as well: why it cannot is then said.
+static std::optional<std::filesystem::path> file_to_read(const ConfigSources& sources) {
+  if (sources.file) return sources.file;
+  std::error_code ignored;
+  if (std::filesystem::status(sources.default_file, ignored).type() == std::filesystem::file_type::not_found) {
+    return std::nullopt;
+  }
+  return sources.default_file;
+}
+
+ConfigOrigin origin_of(const ConfigSources& sources) {
+  ConfigOrigin origin;
+  origin.file = file_to_read(sources);
+  for (const auto& [name, value] : sources.environment) {
+    if (value.empty() || is_service_link(name, value)) continue;
+    if (name.starts_with(kPrefix) || name == kTickVariable) origin.variables.push_back(name);
+  }
+  std::ranges::sort(origin.variables);
+  for (const ConfigOverride& override : sources.overrides) {
+    if (std::ranges::find(origin.options, override.option) == origin.options.end()) {
+      origin.options.push_back(override.option);
+    }
+  }
+  return origin;
+}
+
+std::string ConfigOrigin::text() const {
+  std::string out = file ? "configuration file " + file->string() : "no configuration file: the defaults";
+  std::vector<std::string> more = variables;
+  more.insert(more.end(), options.begin(), options.end());
+  if (!more.empty()) out += fmt::format(", with {}", fmt::join(more, ", "));
+  return out;
+}
+
 base::Result<Config, Errors> load_config(const ConfigSources& sources) {
   Loader loader;
-  std::error_code ignored;
-  if (sources.file) {
-    loader.read_file(*sources.file);
-  } else if (std::filesystem::exists(sources.default_file, ignored)) {
-    loader.read_file(sources.default_file);
-  }
+  if (const auto file = file_to_read(sources)) loader.read_file(*file);
   loader.read_environment(sources.environment);
   loader.read_overrides(sources.overrides);
   loader.read_tick(sources.environment);

@@ -26,6 +26,9 @@ struct ListenerConfig {
   std::vector<BindAddress> bind = {BindAddress::localhost(1883)};
   std::uint32_t max_connections = 0;  // 0: no bound but limits.max_connections
   std::uint32_t backlog = 1024;
+  // Of Unix sockets.
+  std::uint32_t socket_mode = 0660;
+  std::string socket_group;  // a name or a number; empty: the process's own
   base::Duration tcp_keepalive_idle = base::seconds(60);
   base::Duration tcp_keepalive_interval = base::seconds(10);
   std::uint32_t tcp_keepalive_count = 6;
@@ -43,7 +46,19 @@ struct ListenerConfig {
   base::Duration user_timeout_in_flight(std::uint16_t keep_alive_s) const;
 };
 
+enum class StoreSync : std::uint8_t { Process, Power, Memory };
+
+struct StoreConfig {
+  StoreSync sync = StoreSync::Process;
+  std::string directory;                            // empty: default_store_directory()
+  std::uint64_t cache_bytes = 32ULL << 20U;         // of what is read from disk
+  std::uint64_t max_backlog_bytes = 64ULL << 20U;   // that wait for the disk before clients are slowed down
+
+  bool operator==(const StoreConfig&) const = default;
+};
+
 struct Config {
+  StoreConfig store;
   broker::KeepAlivePolicy keep_alive;
   broker::Limits limits;  // of the whole broker; whoever starts the shards gives each its share
 
@@ -80,13 +95,28 @@ struct ConfigSources {
   // What --config names; it must exist. Without it `default_file` is read if it exists.
   std::optional<std::filesystem::path> file;
   std::filesystem::path default_file = "/etc/vigilmq/vigilmq.toml";
-  // All variables; only VIGILMQ_... and MQTT_KEEP_ALIVE_MONITORING_DELAY_MS are looked at.
+  // All variables; only VIGILMQ_... and MQTT_KEEP_ALIVE_MONITORING_DELAY_MS are looked at. An empty one is none.
   Environment environment;
   std::vector<ConfigOverride> overrides;
 };
 
+// Where sessions and messages are kept if store.directory is empty: systemd's STATE_DIRECTORY; /var/lib/vigilmq for root;
+// else $XDG_STATE_HOME/vigilmq or ~/.local/state/vigilmq. Empty if there is no such place.
+std::filesystem::path default_store_directory(const Environment& environment, bool root);
+
 // The variables of this process.
 Environment process_environment();
+
+// Which sources say anything, for people.
+struct ConfigOrigin {
+  std::optional<std::filesystem::path> file;  // that is read
+  std::vector<std::string> variables;         // that are ours and not empty, sorted
+  std::vector<std::string> options;           // of the command line, each once
+
+  // "configuration file /x.toml", "no configuration file: the defaults, with VIGILMQ_SHARDS, --listen"
+  std::string text() const;
+};
+ConfigOrigin origin_of(const ConfigSources& sources);
 
 // All errors of all sources, in the order of the sources, not only the first.
 base::Result<Config, std::vector<ConfigError>> load_config(const ConfigSources& sources);

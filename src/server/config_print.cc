@@ -53,11 +53,12 @@ Later sources win:
 2. the file named by `--config FILE`, or else `/etc/vigilmq/vigilmq.toml` if it exists;
 3. the environment: a key's name in capitals behind `VIGILMQ_`, with two underscores for each dot. `keep_alive.max_s` is
    `VIGILMQ_KEEP_ALIVE__MAX_S`, `shards` is `VIGILMQ_SHARDS`, `bind` of the first listener is `VIGILMQ_LISTENER__0__BIND`;
-   lists are written with commas;
+   lists are written with commas; an empty variable is as good as none;
 4. the command line;
 5. the variable `MQTT_KEEP_ALIVE_MONITORING_DELAY_MS`, for `keep_alive.monitoring_delay_ms` only.
 
-Sizes are numbers of bytes or texts such as `"64KiB"`, `"64MiB"`, `"1GiB"`. The name of a time says its unit.
+Sizes are numbers of bytes or texts such as `"64KiB"`, `"64MiB"`, `"1GiB"`. The name of a time says its unit. Texts stand in
+quotes in the file.
 
 ## Mistakes
 
@@ -68,7 +69,8 @@ reported at once, each with its place:
 vigilmq.toml:12:9: keep_alive.max_s: found 70000, expected an integer from 0 to 65535
 ```
 
-`vigilmq --test-config` only checks; `vigilmq --print-config` shows the values in force. The variables with which
+`vigilmq --test-config` only checks, and says which file was read; `vigilmq --print-config` shows the values in force. The
+first line of the log names the file, the variables and the options that count. The variables with which
 Kubernetes and Docker describe a service called `vigilmq` (`VIGILMQ_SERVICE_HOST`, `VIGILMQ_PORT_1883_TCP`, ...) are left
 alone.
 
@@ -103,7 +105,9 @@ std::string allowed(const KeyInfo& key) {
       return out;
     }
     case KeyType::Name: return fmt::format("{} to {} letters, digits, `.`, `-`, `_`", key.min, key.max);
+    case KeyType::Path: return "a path";
     case KeyType::Addresses: return fmt::format("{} to {} addresses", key.min, key.max);
+    case KeyType::Mode: return "`\"0000\"` to `\"0777\"`";
   }
   return {};
 }

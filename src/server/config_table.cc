@@ -25,6 +25,7 @@ constexpr std::int64_t kDay = 86'400;
 constexpr std::int64_t kMaxPacket = 268'435'460;
 
 constexpr string_view kOverMaxV3[] = {"allow", "enforce", "reject"};
+constexpr string_view kStoreSyncs[] = {"process", "power", "memory"};
 constexpr string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error"};
 constexpr string_view kLogFormats[] = {"text", "json"};
 
@@ -38,6 +39,8 @@ constexpr ConfigSection kSections[] = {
     {"mqtt", "What the broker offers to clients, and announces to MQTT 5 clients when they connect."},
     {"session", "What is kept for a client: its subscriptions and the messages it has yet to get."},
     {"retained", "Messages that a topic keeps for whoever subscribes later."},
+    {"will", "Last wills: what is published for clients that go without a goodbye."},
+    {"store", "What outlives the broker: sessions, messages that wait, retained messages, wills, and what is known of clients."},
     {"presence", "The record of every client: whether it is alive, since when, and why it went."},
     {"sys", "Topics on which the broker reports about itself and its clients."},
     {"flapping", "Two clients that use one client identifier and keep throwing each other out."},
@@ -68,6 +71,8 @@ struct Domain {
 };
 constexpr Domain range(std::int64_t min, std::int64_t max) { return {min, max, KeyType::Integer, {}}; }
 constexpr Domain bytes(std::int64_t min, std::int64_t max) { return {min, max, KeyType::Size, {}}; }
+constexpr Domain mode() { return {0, 0777, KeyType::Mode, {}}; }
+constexpr Domain path(std::int64_t max) { return {0, max, KeyType::Path, {}}; }
 constexpr Domain one_of(std::span<const string_view> choices) { return {0, 0, KeyType::Integer, choices}; }
 
 template <base::Duration::rep Unit, class Root, auto... Members>
@@ -114,7 +119,7 @@ ConfigKey<Root> key(string_view path, Domain domain, Reload reload, string_view 
   if constexpr (std::is_same_v<T, bool>) type = KeyType::Bool;
   if constexpr (std::is_same_v<T, base::Duration>) type = KeyType::Duration;
   if constexpr (std::is_same_v<T, std::vector<BindAddress>>) type = KeyType::Addresses;
-  if constexpr (std::is_same_v<T, std::string>) type = KeyType::Name;
+  if constexpr (std::is_same_v<T, std::string>) type = domain.integer == KeyType::Path ? KeyType::Path : KeyType::Name;
   if constexpr (std::is_enum_v<T>) type = KeyType::Enum;
   constexpr auto kSecond = base::Duration(base::seconds(1)).count();
   constexpr auto kMillisecond = base::Duration(base::milliseconds(1)).count();
@@ -183,11 +188,11 @@ const std::vector<ConfigKey<Config>>& table() {
   limit<&Limits::min_receive_rate>("limits.min_receive_rate", bytes(0, kGiB), kLive,
       "Bytes per second, averaged over the keep alive, at which an unfinished packet must arrive to count as a sign of life; a client that drips more slowly is cut off."),
   limit<&Limits::max_packet_size>("limits.max_packet_size", bytes(64, kMaxPacket), kRestart,
-      "The largest packet, in bytes, that the broker takes or sends; larger ones end the connection that sent them."),
+      "The largest packet, in bytes, that the broker takes or sends; larger ones end the connection that sent them. limits.max_output_bytes and session.max_queued_bytes must be as large: raise them with it."),
   limit<&Limits::max_connect_size>("limits.max_connect_size", bytes(64, kMaxPacket), kLive,
       "The largest first packet (CONNECT, with its last will), in bytes: it comes from somebody the broker does not know yet."),
   limit<&Limits::max_output_bytes>("limits.max_output_bytes", bytes(1024, 4 * kGiB), kLive,
-      "Bytes that may wait for one slow reader; beyond them messages of QoS 0 are dropped and those of QoS 1 and 2 wait in the session."),
+      "Bytes that may wait for one slow reader; beyond them messages of QoS 0 are dropped and those of QoS 1 and 2 wait in the session. Must hold the largest packet, limits.max_packet_size."),
   limit<&Limits::max_client_id_bytes>("limits.max_client_id_bytes", range(23, 21'000), kLive,
       "The longest client identifier, in bytes; every broker takes 23 at least."),
   limit<&Limits::max_topic_levels>("limits.max_topic_levels", range(1, 32'768), kLive,
@@ -229,7 +234,7 @@ const std::vector<ConfigKey<Config>>& table() {
   limit<&Limits::max_queued_messages>("session.max_queued_messages", range(1, kU32), kLive,
       "How many messages of QoS 1 and 2 wait for one client that is absent or slow; those that come then are dropped and counted."),
   limit<&Limits::max_queued_bytes>("session.max_queued_bytes", bytes(1024, 1024 * kGiB), kLive,
-      "How many bytes these messages may have together."),
+      "How many bytes these messages may have together. Must hold the largest packet, limits.max_packet_size."),
   limit<&Limits::queue_qos0_offline>("session.queue_qos0_offline", {}, kLive,
       "Whether messages of QoS 0 are kept for absent clients too."),
 
@@ -237,6 +242,18 @@ const std::vector<ConfigKey<Config>>& table() {
       "How many topics may have a retained message; when it is reached, further topics keep none."),
   limit<&Limits::max_retained_bytes>("retained.max_bytes", bytes(1024, 1024 * kGiB), kLive,
       "How many bytes these messages may have together, with their topics; a message that would go beyond is delivered but not kept."),
+
+  limit<&Limits::will_restart_grace_s>("will.restart_grace_s", range(0, kDay), kLive,
+      "After a broker that died has started again, clients that had been connected have so many seconds to resume their sessions before their last wills are published."),
+
+  top<&Config::store, &StoreConfig::sync>("store.sync", one_of(kStoreSyncs), kRestart,
+      "What an acknowledgement promises: process, that the message outlives a crash or a kill of the broker; power, also a power cut (each group of messages is forced to the disk first); memory, nothing: all is kept in memory only and ends with the broker."),
+  top<&Config::store, &StoreConfig::directory>("store.directory", path(4096), kRestart,
+      "The directory for these data, made if it is missing; empty takes what systemd gives (StateDirectory), /var/lib/vigilmq for root, or ~/.local/state/vigilmq. Each running broker needs its own."),
+  top<&Config::store, &StoreConfig::cache_bytes>("store.cache", bytes(kMiB, 1024 * kGiB), kRestart,
+      "Memory for what has been read from the disk."),
+  top<&Config::store, &StoreConfig::max_backlog_bytes>("store.max_backlog", bytes(kMiB, 1024 * kGiB), kLive,
+      "While more bytes than this wait for a slow disk, clients that publish are read more slowly, so that memory does not grow; those that only listen or ping do not notice."),
 
   limit<&Limits::presence_history>("presence.history", range(0, 10'000), kLive,
       "How many events (connected, disconnected and why, taken over, will published) are remembered for each client."),
@@ -267,11 +284,15 @@ const std::vector<ConfigKey<ListenerConfig>>& listener_table() {
   listener<&ListenerConfig::name>("name", range(1, 64),
       "What logs and messages call this listener."),
   listener<&ListenerConfig::bind>("bind", range(1, 16),
-      "The address and port to listen on, or a list of them; * stands for all addresses of the machine, localhost for 127.0.0.1 and [::1], and unix:/path for a Unix socket."),
+      "The address and port to listen on, or a list of them; * stands for all addresses of the machine (IPv4 and IPv6; [::] for those of IPv6 alone, 0.0.0.0 for those of IPv4), localhost for 127.0.0.1 and [::1], and unix:/path for a Unix socket."),
   listener<&ListenerConfig::max_connections>("max_connections", range(0, kU32),
       "How many clients may be connected through this listener; 0 leaves it to limits.max_connections."),
   listener<&ListenerConfig::backlog>("backlog", range(1, kU16),
       "How many connections the operating system holds until the broker gets to them (net.core.somaxconn bounds it as well)."),
+  listener<&ListenerConfig::socket_mode>("socket_mode", mode(),
+      "Who may connect to a Unix socket, as permissions of its file in octal: with 0660 the broker's user and the group of the file, with 0666 every user of this machine. A name in the abstract name space (unix:@name) is no file: everybody on this machine may connect to it."),
+  listener<&ListenerConfig::socket_group>("socket_group", range(0, 64),
+      "The group of a Unix socket's file, as a name or a number; empty leaves the broker's own. The broker must be root or a member of it (SupplementaryGroups= in the systemd unit)."),
   listener<&ListenerConfig::tcp_keepalive_idle>("tcp_keepalive_idle_s", range(0, 32'767),
       "After so much silence the operating system asks the client's machine whether it is still there, whatever MQTT does; 0 turns this off."),
   listener<&ListenerConfig::tcp_keepalive_interval>("tcp_keepalive_interval_s", range(1, 32'767),
@@ -309,6 +330,15 @@ std::optional<std::int64_t> parse_size(string_view text) {
     return product;
   }
   return parse_integer(text);
+}
+
+// "0660"
+std::optional<std::int64_t> parse_mode(string_view text) {
+  if (text.size() < 3 || text.size() > 4) return std::nullopt;
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 8);
+  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
+  return value;
 }
 
 std::string size_text(std::int64_t value) {
@@ -383,7 +413,22 @@ std::string expectation(const KeyInfo& key) {
     }
     case KeyType::Name: return fmt::format("a name of {} to {} letters, digits, '.', '-' and '_'", key.min, key.max);
     case KeyType::Addresses:
-      return R"(an IP address and a port like "127.0.0.1:1883", "[::1]:1883", "localhost:1883", "*:1883", or a list of them)";
+      return R"(host:port like "127.0.0.1:1883", "[::1]:1883", "localhost:1883", "*:1883", a path like "unix:/run/vigilmq/mqtt.sock", or a list of them)";
+    case KeyType::Path: return fmt::format("a path of at most {} bytes, in quotes", key.max);
+    case KeyType::Mode: return R"(permissions in octal, in quotes, from "0000" to "0777", like "0660")";
+  }
+  return {};
+}
+
+std::string objection(const KeyInfo& key, const ConfigValue& value) {
+  if (key.type != KeyType::Addresses) return {};
+  const auto* list = std::get_if<std::vector<std::string>>(&value);
+  const auto* text = std::get_if<std::string>(&value);
+  const std::vector<std::string> items = list != nullptr   ? *list
+                                         : text != nullptr ? std::vector{*text}
+                                                           : std::vector<std::string>();
+  for (const std::string& item : items) {
+    if (std::string why = BindAddress::objection(item); !why.empty()) return why;
   }
   return {};
 }
@@ -410,6 +455,11 @@ std::optional<ConfigValue> accept(const KeyInfo& key, const ConfigValue& value) 
       return text != nullptr && is_name(*text) && in_range(static_cast<std::int64_t>(text->size()))
                  ? std::optional(value)
                  : std::nullopt;
+    case KeyType::Path: {
+      const bool legal = text != nullptr && in_range(static_cast<std::int64_t>(text->size())) &&
+                         std::ranges::none_of(*text, [](unsigned char c) { return c < ' ' || c == 127; });
+      return legal ? std::optional(value) : std::nullopt;
+    }
     case KeyType::Addresses: {
       const auto* list = std::get_if<std::vector<std::string>>(&value);
       std::vector<std::string> items = list != nullptr ? *list : std::vector<std::string>();
@@ -419,6 +469,10 @@ std::optional<ConfigValue> accept(const KeyInfo& key, const ConfigValue& value) 
         return std::nullopt;
       }
       return items;
+    }
+    case KeyType::Mode: {
+      const auto bits = text != nullptr ? parse_mode(*text) : std::nullopt;
+      return bits && in_range(*bits) ? std::optional<ConfigValue>(*bits) : std::nullopt;
     }
   }
   return std::nullopt;
@@ -447,7 +501,9 @@ ConfigValue value_from_text(const KeyInfo& key, string_view text) {
       }
     }
     case KeyType::Enum:
-    case KeyType::Name: break;
+    case KeyType::Name:
+    case KeyType::Path:
+    case KeyType::Mode: break;
   }
   return std::string(text);
 }
@@ -456,6 +512,7 @@ std::string to_toml(const KeyInfo& key, const ConfigValue& value) {
   if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
   if (const auto* number = std::get_if<std::int64_t>(&value)) {
     if (key.type == KeyType::Enum) return quoted(key.choices[static_cast<std::size_t>(*number)], SIZE_MAX);
+    if (key.type == KeyType::Mode) return fmt::format("\"{:04o}\"", *number);
     if (key.type != KeyType::Size) return fmt::format("{}", *number);
     const std::string text = size_text(*number);
     return text.ends_with('B') ? quoted(text, SIZE_MAX) : text;

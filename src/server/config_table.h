@@ -16,7 +16,7 @@ namespace vigil::server {
 // A value as sources write it. A size and a duration are integers (bytes; the unit that ends the key's name).
 using ConfigValue = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
 
-enum class KeyType : std::uint8_t { Bool, Integer, Size, Duration, Enum, Name, Addresses };
+enum class KeyType : std::uint8_t { Bool, Integer, Size, Duration, Enum, Name, Path, Addresses, Mode };
 enum class Reload : std::uint8_t { Live, Restart };
 
 // What is known of a key apart from where its value lives.
@@ -52,13 +52,16 @@ std::span<const ConfigSection> config_sections();
 std::span<const ConfigKey<Config>> config_keys();
 std::span<const ConfigKey<ListenerConfig>> listener_keys();
 
+// Why the value is not accepted, where more than the expectation can be said: "the port 99999 is above 65535". Or
+// empty.
+std::string objection(const KeyInfo& key, const ConfigValue& value);
 // "an integer from 0 to 65535": what stands behind "expected" in messages and under "allowed" in the document.
 std::string expectation(const KeyInfo& key);
 // The value in the form that set() takes (a size's text is a number then), or nothing where the key does not take it.
 std::optional<ConfigValue> accept(const KeyInfo& key, const ConfigValue& value);
 // The value that a variable's or an option's text stands for; not checked yet.
 ConfigValue value_from_text(const KeyInfo& key, std::string_view text);
-// As TOML: 10, "64MiB", true, ["127.0.0.1:1883"]; a secret that is set shows as "***".
+// As TOML: 10, "64MiB", true, "0660", ["127.0.0.1:1883"]; a secret that is set shows as "***".
 std::string to_toml(const KeyInfo& key, const ConfigValue& value);
 // For messages: the value as it was found, shortened, without control characters; a secret's is not shown.
 std::string found_text(const KeyInfo& key, const ConfigValue& value);

@@ -75,7 +75,9 @@ std::string another_toml(const ConfigKey<Root>& key) {
     case KeyType::Enum:
       return std::get<std::int64_t>(value) == 1 ? R"("reject")" : fmt::format("\"{}\"", key.info.choices[1]);
     case KeyType::Name: return "\"another\"";
+    case KeyType::Path: return "\"/var/tmp/another\"";
     case KeyType::Addresses: return R"(["127.0.0.1:2883", "[::1]:2884"])";
+    case KeyType::Mode: return "\"0600\"";
     default: {
       const auto number = std::get<std::int64_t>(value);
       return fmt::format("{}", number < key.info.max ? number + 1 : number - 1);
@@ -112,6 +114,7 @@ TEST(ConfigTable, HasDefaultsThatItWouldAccept) {
     ConfigValue value = key.get(root);
     if (key.info.type == KeyType::Enum)
       value = std::string(key.info.choices[static_cast<std::size_t>(std::get<std::int64_t>(value))]);
+    if (key.info.type == KeyType::Mode) value = fmt::format("{:04o}", std::get<std::int64_t>(value));
     EXPECT_TRUE(accept(key.info, value).has_value()) << key.info.path;
   };
   for (const auto& key : config_keys()) check(key, Config{});
@@ -165,6 +168,7 @@ TEST(Config, HasTheDefaultsThatTheProjectPromises) {
   EXPECT_FALSE(config.allow_anonymous_remote);
   ASSERT_EQ(config.listeners.size(), 1U);
   EXPECT_THAT(opened(config.listeners[0]), ElementsAre("127.0.0.1:1883", "[::1]:1883 if available"));
+  EXPECT_EQ(config.listeners[0].socket_mode, 0660U) << "not everybody on this machine";
 }
 
 TEST(Config, ReadsValuesIntoTheirUnits) {
@@ -209,6 +213,42 @@ TEST(Config, ReadsTheDefaultFileOnlyWhereItExists) {
   EXPECT_EQ(load_config(sources)->shards, 3U);
   sources.default_file = "/nowhere/vigilmq.toml";
   EXPECT_EQ(load_config(sources)->shards, 0U);
+}
+
+// As a composition of containers writes a variable that nobody has set: ${SHARDS:-}.
+TEST(Config, TakesAnEmptyVariableForNone) {
+  const TemporaryFile file("shards = 3\n[keep_alive]\nmonitoring_delay_ms = 7\n");
+  const auto config = load_config({.file = file.path(),
+                                   .default_file = "",
+                                   .environment = {{"VIGILMQ_SHARDS", ""},
+                                                   {"VIGILMQ_LISTENER__0__BIND", ""},
+                                                   {"VIGILMQ_NO_SUCH_KEY", ""},
+                                                   {"MQTT_KEEP_ALIVE_MONITORING_DELAY_MS", ""}},
+                                   .overrides = {}});
+  ASSERT_TRUE(config.has_value()) << errors_of(config)[0];
+  EXPECT_EQ(config->shards, 3U);
+  EXPECT_EQ(config->keep_alive.tick, base::milliseconds(7));
+  EXPECT_EQ(config->listeners, Config{}.listeners);
+}
+
+TEST(ConfigOrigin, NamesTheSourcesThatCount) {
+  const TemporaryFile file("");
+  ConfigSources sources{.file = {}, .default_file = "/nowhere/v.toml", .environment = {}, .overrides = {}};
+  EXPECT_EQ(origin_of(sources).text(), "no configuration file: the defaults");
+  sources.environment = {{"PATH", "/bin"},
+                         {"VIGILMQ_SHARDS", "1"},
+                         {"VIGILMQ_NODE_ID", ""},
+                         {"VIGILMQ_SERVICE_HOST", "10.0.0.1"},
+                         {"MQTT_KEEP_ALIVE_MONITORING_DELAY_MS", "5"}};
+  sources.overrides = {{"--listen", "listener.0.bind", "127.0.0.1:1"}};
+  EXPECT_EQ(origin_of(sources).text(),
+            "no configuration file: the defaults, with MQTT_KEEP_ALIVE_MONITORING_DELAY_MS, VIGILMQ_SHARDS, --listen");
+  sources.default_file = file.path();
+  EXPECT_EQ(origin_of(sources).file, file.path());
+  sources.file = "/named/v.toml";
+  sources.environment.clear();
+  sources.overrides.clear();
+  EXPECT_EQ(origin_of(sources).text(), "configuration file /named/v.toml");
 }
 
 TEST(Config, AppliesVariablesAndOptionsToTheListenersOfTheFile) {
@@ -260,9 +300,21 @@ TEST(ConfigErrors, NamePlaceKeyFindingAndExpectation) {
   EXPECT_THAT(
       file_errors("node_id = \"a b\""),
       ElementsAre("v.toml:1:11: node_id: found \"a b\", expected a name of 0 to 64 letters, digits, '.', '-' and '_'"));
-  EXPECT_THAT(file_errors("[[listener]]\nbind = [\"localhost\"]"),
-              ElementsAre("v.toml:2:8: listener.0.bind: found [\"localhost\"], expected an IP address and a port like "
-                          "\"127.0.0.1:1883\", \"[::1]:1883\", \"localhost:1883\", \"*:1883\", or a list of them"));
+  EXPECT_THAT(
+      file_errors("[[listener]]\nbind = [\"localhost\"]"),
+      ElementsAre("v.toml:2:8: listener.0.bind: found [\"localhost\"] (the port is missing), expected host:port "
+                  "like \"127.0.0.1:1883\", \"[::1]:1883\", \"localhost:1883\", \"*:1883\", a path like "
+                  "\"unix:/run/vigilmq/mqtt.sock\", or a list of them"));
+  EXPECT_THAT(
+      file_errors("[[listener]]\nsocket_mode = \"0888\""),
+      ElementsAre("v.toml:2:15: listener.0.socket_mode: found \"0888\", expected permissions in octal, in quotes, "
+                  "from \"0000\" to \"0777\", like \"0660\""));
+  // 432 is 0660, and 660 something else.
+  for (const char* number : {"432", "660", "\"1777\"", "\"66\"", "\"-660\"", "\"00660\""}) {
+    EXPECT_THAT(file_errors(fmt::format("[[listener]]\nsocket_mode = {}", number)),
+                ElementsAre(HasSubstr("expected permissions in octal")))
+        << number;
+  }
 }
 
 TEST(ConfigErrors, NameTypesThatNoKeyTakes) {
@@ -290,7 +342,16 @@ TEST(ConfigErrors, GuessWhatAnUnknownNameMeant) {
   EXPECT_THAT(file_errors("max_packet_size = 5"),
               ElementsAre("v.toml:1:1: max_packet_size: unknown key, did you mean limits.max_packet_size?"));
   EXPECT_THAT(file_errors("[keepalive]\nmax_s = 5"),
-              ElementsAre("v.toml:1:2: keepalive: unknown section, did you mean keep_alive?"));
+              ElementsAre("v.toml:1:2: keepalive: unknown section, did you mean [keep_alive]?"));
+  EXPECT_THAT(file_errors("[logging]\n"), ElementsAre("v.toml:1:2: logging: unknown section, did you mean [log]?"));
+  EXPECT_THAT(file_errors("[mqtt.session]\n"),
+              ElementsAre("v.toml:1:7: mqtt.session: unknown section, did you mean [session]?"));
+  EXPECT_THAT(file_errors("[[listeners]]\n"),
+              ElementsAre("v.toml:1:3: listeners: unknown section, did you mean [[listener]]?"));
+  EXPECT_THAT(
+      file_errors("[tls]\n"),
+      ElementsAre("v.toml:1:2: tls: unknown section; there are [log], [security], [keep_alive], [limits], [mqtt], "
+                  "[session], [retained], [will], [store], [presence], [sys], [flapping], [[listener]]"));
   EXPECT_THAT(file_errors("[[listener]]\nbacklock = 5"),
               ElementsAre("v.toml:2:1: listener.0.backlock: unknown key, did you mean backlog?"));
   EXPECT_THAT(file_errors("zzzzzzzzzz = 5"), ElementsAre("v.toml:1:1: zzzzzzzzzz: unknown key"));
@@ -307,6 +368,25 @@ TEST(ConfigErrors, SayWhereTextIsNotToml) {
               ElementsAre("v.toml:2:8193: not TOML: expected lines of at most 8192 bytes"));
   EXPECT_THAT(file_errors(std::string((1U << 20U) + 1, '\n')),
               ElementsAre("v.toml: cannot be read: it is larger than 1048576 bytes"));
+}
+
+TEST(ConfigErrors, HintAtForgottenQuotes) {
+  EXPECT_THAT(
+      file_errors("[log]\nlevel = info # not loud\n"),
+      ElementsAre("v.toml:2:12: log.level: found info, expected one of \"trace\", \"debug\", \"info\", \"warn\", "
+                  "\"error\"; a text stands in quotes: level = \"info\""));
+  EXPECT_THAT(
+      file_errors("[[listener]]\n[[listener]]\nbind=127.0.0.1:1883"),
+      ElementsAre(testing::AllOf(testing::StartsWith("v.toml:3:"), HasSubstr(": listener.1.bind: found 127.0.0.1:1883"),
+                                 testing::EndsWith("a text stands in quotes: bind = \"127.0.0.1:1883\""))));
+  EXPECT_THAT(file_errors("[[listener]]\nsocket_mode = 0660"),
+              ElementsAre(testing::EndsWith("a text stands in quotes: socket_mode = \"0660\"")));
+  EXPECT_THAT(file_errors("limits.max_packet_size = 64KiB"),
+              ElementsAre(testing::EndsWith("a text stands in quotes: limits.max_packet_size = \"64KiB\"")));
+  EXPECT_THAT(file_errors("log.timestamps = yes"),
+              ElementsAre(testing::EndsWith("log.timestamps: found yes, expected true or false")));
+  EXPECT_THAT(file_errors("log.level = loud"), ElementsAre(testing::EndsWith("\"error\"")));
+  EXPECT_THAT(file_errors("nothing = foo"), ElementsAre(HasSubstr("not TOML")));
 }
 
 TEST(ConfigErrors, SayWhyAFileCannotBeRead) {
@@ -535,7 +615,8 @@ TEST(GeneratedFiles, AreUpToDate) {
 // `limits.max_connections` in what people read is a key that exists.
 TEST(Documents, NameOnlyKeysThatExist) {
   std::size_t seen = 0;
-  for (const char* name : {"README.md", "docs/operating.md", "docs/limits.md", "docs/architecture.md"}) {
+  for (const char* name :
+       {"README.md", "docs/operating.md", "docs/limits.md", "docs/architecture.md", "docs/presence.md"}) {
     const std::string text = contents(std::filesystem::path(VIGIL_SOURCE_DIR) / name);
     for (const auto& section : config_sections()) {
       if (section.name.empty() || section.name == "listener") continue;

@@ -1,6 +1,10 @@
 #include "server/listening.h"
 
 #include <fmt/format.h>
+#include <grp.h>
+
+#include <charconv>
+#include <optional>
 
 #include "io/socket.h"
 
@@ -13,19 +17,47 @@ bool is_missing_address(const std::error_code& error) {
   return error == std::errc::address_not_available || error == std::errc::address_family_not_supported;
 }
 
-io::Result<Listening> open(const io::Endpoint& endpoint, std::uint32_t backlog) {
-  TRY(io::Fd fd, io::listen(endpoint, static_cast<int>(backlog)));
+io::Result<Listening> open(const io::Endpoint& endpoint, std::uint32_t backlog, const io::UnixAccess& access) {
+  TRY(io::Fd fd, io::listen(endpoint, static_cast<int>(backlog), access));
   TRY(io::Endpoint bound, io::local_endpoint(fd.get()));
+  // The kernel calls a dual-stack socket [::], as it calls one for IPv6 alone.
+  const bool dual =
+      std::holds_alternative<io::AllInterfaces>(endpoint.value()) && std::holds_alternative<io::Ipv6>(bound.value());
+  if (dual) bound = io::Endpoint(io::AllInterfaces{bound.port()});
   return Listening{.fd = std::move(fd), .endpoint = std::move(bound)};
 }
 
-}  // namespace
+// A group by its name or number; none if there is no such group. To be asked before there are other threads.
+std::optional<unsigned> group_id(const std::string& group) {
+  if (const ::group* entry = ::getgrnam(group.c_str()); entry != nullptr) return entry->gr_gid;
+  unsigned id = 0;
+  const auto [end, error] = std::from_chars(group.data(), group.data() + group.size(), id);
+  if (error != std::errc() || end != group.data() + group.size()) return std::nullopt;
+  return id;
+}
 
-namespace {
+base::Result<io::UnixAccess, std::string> access_of(const ListenerConfig& listener) {
+  io::UnixAccess access{.mode = listener.socket_mode, .group = {}};
+  if (listener.socket_group.empty()) return access;
+  access.group = group_id(listener.socket_group);
+  if (!access.group) {
+    return base::Err(fmt::format(
+        "Listener {}: there is no group {} on this machine. Make it (groupadd {}), or set socket_group to one that "
+        "exists (getent group shows them).",
+        listener.name, listener.socket_group, listener.socket_group));
+  }
+  return access;
+}
 
 // For a Unix socket; empty if nothing special is to be said.
-std::string unix_failure(const io::Endpoint& endpoint, const std::error_code& error) {
+std::string unix_failure(const io::Endpoint& endpoint, const std::error_code& error, std::string_view group) {
   const std::string path = endpoint.host();
+  if (error == std::errc::operation_not_permitted && !group.empty()) {
+    return fmt::format(
+        "Cannot give the socket {} to the group {}: this process is neither root nor a member of it. Make its user a "
+        "member (SupplementaryGroups={} in the systemd unit) or choose another socket_group.",
+        path, group, group);
+  }
   if (error == std::errc::address_in_use) {
     return fmt::format(
         "{} exists already: another program listens on it (ss -lxp shows it), or it is no socket. Stop that program, "
@@ -45,9 +77,9 @@ std::string unix_failure(const io::Endpoint& endpoint, const std::error_code& er
 
 }  // namespace
 
-std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error) {
+std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error, std::string_view group) {
   if (endpoint.is_unix()) {
-    if (std::string sentence = unix_failure(endpoint, error); !sentence.empty()) return sentence;
+    if (std::string sentence = unix_failure(endpoint, error, group); !sentence.empty()) return sentence;
   }
   if (error == std::errc::address_in_use) {
     return fmt::format(
@@ -80,13 +112,14 @@ base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const
   std::vector<Listening> all;
   for (std::size_t i = 0; i < listeners.size(); ++i) {
     const std::size_t before = all.size();
+    TRY(const io::UnixAccess access, access_of(listeners[i]));
     for (const auto& [endpoint, if_available] : listeners[i].endpoints()) {
-      io::Result<Listening> opened = open(endpoint, listeners[i].backlog);
+      io::Result<Listening> opened = open(endpoint, listeners[i].backlog, access);
       if (opened) {
         opened->listener = static_cast<std::uint16_t>(i);
         all.push_back(std::move(*opened));
       } else if (!if_available || !is_missing_address(opened.error())) {
-        return base::Err(listen_failure(endpoint, opened.error()));
+        return base::Err(listen_failure(endpoint, opened.error(), listeners[i].socket_group));
       }
     }
     if (all.size() == before) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -17,13 +18,14 @@ namespace vigil::server {
 struct Listening {
   io::Fd fd;
   std::uint16_t listener = 0;  // index into the configuration's listeners
-  io::Endpoint endpoint;       // with the port that was given, where the system chose it
+  // With the port that was given, where the system chose it. All interfaces where IPv4 and IPv6 are.
+  io::Endpoint endpoint;
 };
 
 // Opens all endpoints of all listeners, or none and says in a plain sentence what is wrong and what helps.
 base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerConfig> listeners);
 
-// The sentence for a socket that could not be opened.
-std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error);
+// The sentence for a socket that could not be opened. `group`: what the file of a Unix socket was to belong to.
+std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error, std::string_view group = {});
 
 }  // namespace vigil::server

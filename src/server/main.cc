@@ -1,7 +1,10 @@
 // The broker's program: reads what the user wants, builds everything, and waits for the end.
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <string>
+
+#include <unistd.h>
 
 #include "server/command_line.h"
 #include "server/config.h"
@@ -17,6 +20,12 @@ constexpr const char* kVersion = VIGIL_VERSION;
 void print(std::FILE* to, const std::string& text) {
   std::fputs(text.c_str(), to);
   if (!text.ends_with('\n')) std::fputc('\n', to);
+}
+
+// "configuration file /etc/vigilmq/vigilmq.toml is valid."
+std::string verdict(const ConfigOrigin& origin) {
+  const bool more = !origin.variables.empty() || !origin.options.empty();
+  return origin.text() + (more ? "," : "") + (origin.file ? " is valid." : " are valid.");
 }
 
 int run(Config config, ConfigSources sources) {
@@ -45,6 +54,18 @@ int run(Config config, ConfigSources sources) {
   return EXIT_SUCCESS;
 }
 
+int look_into_store(const Config& config, const CommandLine& line) {
+  store::ToolRequest request = line.store;
+  if (request.directory.empty()) request.directory = config.store.directory;
+  if (request.directory.empty())
+    request.directory = default_store_directory(line.sources.environment, geteuid() == 0);
+  if (request.directory.empty()) {
+    print(stderr, "vigilmq: which store? Give its directory: vigilmq store --directory DIR ...");
+    return EXIT_FAILURE;
+  }
+  return store::run(request, std::cin, std::cout, std::cerr);
+}
+
 int main(int argc, char** argv) {
   auto line = parse_command_line(argc, argv, kVersion);
   if (!line) {
@@ -67,7 +88,8 @@ int main(int argc, char** argv) {
     return EXIT_FAILURE;
   }
   switch (line->action) {
-    case Action::TestConfig: print(stdout, "The configuration is valid."); return EXIT_SUCCESS;
+    case Action::TestConfig: print(stdout, verdict(origin_of(line->sources))); return EXIT_SUCCESS;
+    case Action::Store: return look_into_store(*config, *line);
     case Action::PrintConfig: print(stdout, effective_toml(*config)); return EXIT_SUCCESS;
     default: return run(std::move(*config), std::move(line->sources));
   }

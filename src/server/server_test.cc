@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <filesystem>
 #include <future>
 #include <optional>
 #include <string>
@@ -70,6 +71,16 @@ class TestClient {
     body += static_cast<char>(filter.size());
     send(packet('\x82', body + std::string(filter) + '\0'));
   }
+  void subscribe_qos1(std::string_view filter) {
+    std::string body("\0\1\0\0", 4);
+    body += static_cast<char>(filter.size());
+    send(packet('\x82', body + std::string(filter) + '\1'));
+  }
+  void publish_qos1(std::string_view topic, std::string_view payload) {
+    std::string body("\0", 1);
+    body += static_cast<char>(topic.size());
+    send(packet('\x32', body + std::string(topic) + std::string("\0\7\0", 3) + std::string(payload)));
+  }
   void publish(std::string_view topic, std::string_view payload) {
     std::string body("\0", 1);
     body += static_cast<char>(topic.size());
@@ -124,7 +135,7 @@ class ServerTest : public testing::Test {
   static void SetUpTestSuite() { block_signals(); }
 
   static Config config(unsigned shards) {
-    Config config = parse_config("[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
+    Config config = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
     config.shards = shards;
     config.limits.sys_interval = base::seconds(3600);
     return config;
@@ -249,6 +260,52 @@ TEST_F(ServerTest, SigtermTellsEverybody) {
   EXPECT_EQ(code.get(), EXIT_SUCCESS);
 }
 
+// The store's thread, the shards' and the supervisor's together: what was acknowledged is there after the next start,
+// with another number of shards.
+TEST_F(ServerTest, WhatWasAcknowledgedOutlivesTheBroker) {
+  std::string directory = (std::filesystem::temp_directory_path() / "vigilmq-server-test-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const auto durable = [&directory, this](unsigned shards) {
+    Config c = config(shards);
+    c.store.sync = StoreSync::Process;
+    c.store.directory = directory;
+    return c;
+  };
+  start(durable(3));
+  constexpr int kClients = 8;
+  for (int i = 0; i < kClients; ++i) {
+    TestClient c = client();
+    c.connect("keeper" + std::to_string(i), false, 120);
+    c.expect(kConnAck);
+    c.subscribe_qos1("all/#");
+    c.expect(kSubAck);
+    c.send(std::string_view("\xE0\0", 2));
+    EXPECT_FALSE(c.receive().has_value());
+  }
+  TestClient publisher = client();
+  publisher.connect("publisher");
+  publisher.expect(kConnAck);
+  publisher.publish_qos1("all/of/you", "kept");
+  publisher.expect('\x40');
+  EXPECT_TRUE(supervisor_->drain());
+  supervisor_.reset();
+
+  start(durable(2));
+  for (int i = 0; i < kClients; ++i) {
+    TestClient c = client();
+    c.connect("keeper" + std::to_string(i), false, 120);
+    const auto connack = c.receive();
+    ASSERT_TRUE(connack.has_value());
+    EXPECT_EQ((*connack)[2], '\1') << "Session Present";
+    const auto got = c.receive();
+    ASSERT_TRUE(got.has_value());
+    EXPECT_THAT(*got, HasSubstr("kept"));
+  }
+  EXPECT_TRUE(supervisor_->drain());
+  supervisor_.reset();
+  std::filesystem::remove_all(directory);
+}
+
 // A reload that finds mistakes changes nothing; clients notice neither.
 TEST_F(ServerTest, AReloadDisturbsNobody) {
   start(config(2));
@@ -263,7 +320,7 @@ TEST_F(ServerTest, AReloadDisturbsNobody) {
 TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   start(config(1));
   const io::Endpoint taken = supervisor_->listening()[0].endpoint;
-  Config same = parse_config("[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
+  Config same = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
   same.shards = 1;
   Supervisor second({.config = std::move(same), .sources = {}, .version = "0", .notifier = Notifier("")},
                     silence_.log());
@@ -290,6 +347,33 @@ TEST(ListenFailure, SpeaksOfThePathOfAUnixSocket) {
     EXPECT_THAT(sentence, HasSubstr("/run/nowhere/v.sock"));
     EXPECT_THAT(sentence, testing::Not(HasSubstr("ort 0")));
   }
+}
+
+TEST(ListenFailure, SpeaksOfTheGroupOfAUnixSocket) {
+  const io::Endpoint path = io::Endpoint::parse("unix:/run/vigilmq/v.sock").value();
+  const std::string sentence = listen_failure(path, std::make_error_code(std::errc::operation_not_permitted), "mqtt");
+  EXPECT_THAT(sentence, HasSubstr("to the group mqtt"));
+  EXPECT_THAT(sentence, HasSubstr("SupplementaryGroups=mqtt"));
+}
+
+TEST(OpenListeners, AGroupThatIsNotThereIsSaidPlainly) {
+  ListenerConfig listener;
+  listener.bind = {*BindAddress::parse("unix:/tmp/never-made.sock")};
+  listener.socket_group = "no-such-group-here";
+  const auto opened = open_listeners({&listener, 1});
+  ASSERT_FALSE(opened.has_value());
+  EXPECT_THAT(opened.error(), HasSubstr("no group no-such-group-here"));
+}
+
+TEST(OpenListeners, AllInterfacesAreCalledSo) {
+  ListenerConfig listener;
+  listener.bind = {*BindAddress::parse("*:0")};
+  const auto opened = open_listeners({&listener, 1});
+  ASSERT_TRUE(opened.has_value());
+  // Where this machine has no IPv6, it is IPv4 alone.
+  const std::string text = opened->at(0).endpoint.text();
+  EXPECT_TRUE(text.starts_with("*:") || text.starts_with("0.0.0.0:")) << text;
+  EXPECT_FALSE(text.ends_with(":0")) << text;
 }
 
 // Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
@@ -355,6 +439,8 @@ TEST(CommandLineTest, WrongUsageEndsWithTwo) {
   EXPECT_EQ(parse({"--bogus"}).error().exit_code, 2);
   EXPECT_EQ(parse({"--test-config", "--print-config"}).error().exit_code, 2);
   EXPECT_EQ(parse({"stray"}).error().exit_code, 2);
+  EXPECT_THAT(parse({"--bogus"}).error().text, testing::StartsWith("vigilmq: "));
+  EXPECT_THAT(parse({"--test-config", "--print-config"}).error().text, testing::StartsWith("vigilmq: "));
 }
 
 }  // namespace

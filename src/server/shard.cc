@@ -43,6 +43,7 @@ Shard::Shard(ShardContext& context, broker::ShardSetup setup, std::shared_ptr<co
              io::Reactor reactor)
     : context_(context),
       config_(std::move(config)),
+      listening_(std::make_shared<const std::vector<Listening>>()),
       id_(setup.id),
       reactor_(std::move(reactor)),
       core_(setup, io::monotonic_now()),
@@ -57,7 +58,6 @@ Shard::Shard(ShardContext& context, broker::ShardSetup setup, std::shared_ptr<co
 void Shard::run() {
   core_.wall_clock(io::wall_ms(), now_);
   wall_synced_ = now_;
-  watch_listeners();
   while (!exit_) turn();
 }
 
@@ -71,7 +71,9 @@ bool Shard::more_to_do() const {
   return unapplied_ || !writable_.empty() || !broken_.empty() || (closing_ && core_.connections() > 0);
 }
 
+// Whether others cannot keep up with what clients give us: other shards, or the disk.
 bool Shard::congested() const {
+  if (context_.store != nullptr && context_.store->backlog_bytes() > config_->max_store_backlog) return true;
   return std::ranges::any_of(context_.shards, [this](const auto& shard) {
     return shard->id_ != id_ && shard->mail_waiting() > kMaxWaitingMail;
   });
@@ -123,7 +125,7 @@ void Shard::read_sockets() {
   if (unapplied_) return;
   bool served = false;
   for (const io::Ready& event : events_) {
-    if (event.token < context_.listening.size()) {
+    if (event.token < listening_->size()) {
       accept_from(event.token);
       served = true;
     } else {
@@ -175,15 +177,22 @@ bool Shard::serve(PeerId id, const io::Ready& event) {
   if (!event.readable && !event.hangup && !event.error) return true;
   const bool crowded = congested();
   if (crowded && now_ < peer->held_until) return event.writable;
-  const std::size_t mail_before = crowded ? outgoing_mail() : 0;
+  const std::size_t work_before = crowded ? outgoing_work() : 0;
   read_once(id, *peer);
-  if (crowded && outgoing_mail() > mail_before) peer->held_until = now_ + kHeldBack;
+  if (crowded && outgoing_work() > work_before) peer->held_until = now_ + held_back();
   return true;
 }
 
-std::size_t Shard::outgoing_mail() {
+// The longer the disk stands still, the less is taken from each of those who give it more to do.
+base::Duration Shard::held_back() const {
+  if (context_.store == nullptr) return kHeldBack;
+  const std::size_t times = context_.store->backlog_bytes() / std::max<std::size_t>(config_->max_store_backlog, 1);
+  return kHeldBack * static_cast<int>(std::clamp<std::size_t>(times, 1, 5));
+}
+
+std::size_t Shard::outgoing_work() {
   const broker::Effects& effects = core_.effects();
-  std::size_t mail = 0;
+  std::size_t mail = effects.store.changes.size() + effects.store.parts.size();
   for (std::size_t i = 0; i < effects.mail.size(); ++i) {
     if (i != id_) mail += effects.mail[i].size() + effects.late_mail[i].size();
   }
@@ -233,6 +242,14 @@ void Shard::take_posts(std::vector<Post>& posts) {
                             core_.reconfigure(config_->limits, config_->keep_alive);
                             ++obeyed_;
                           },
+                          [this](Listeners& listening) {
+                            listening_ = std::move(listening);
+                            accepting_ = true;
+                            watch_listeners();
+                            ++obeyed_;
+                          },
+                          [this](StoreReplies& replies) { take_replies(replies); },
+                          [this](RecoveredFacts& facts) { recover(facts); },
                           [this](Command command) {
                             obey(command);
                             ++obeyed_;
@@ -240,6 +257,22 @@ void Shard::take_posts(std::vector<Post>& posts) {
                post);
   }
   posts.clear();
+}
+
+void Shard::take_replies(StoreReplies& replies) {
+  now_ = io::monotonic_now();
+  for (broker::StoreReply& reply : replies) {
+    std::visit(Overloaded{[this](broker::Stored& stored) { core_.stored(std::move(stored), now_); },
+                          [this](broker::Loaded& loaded) { core_.loaded(std::move(loaded), now_); },
+                          [this](broker::Swept& swept) { core_.swept(swept, now_); }},
+               reply);
+  }
+}
+
+void Shard::recover(RecoveredFacts& facts) {
+  now_ = io::monotonic_now();
+  for (broker::RecoveredFact& fact : facts) core_.recover(std::move(fact), now_);
+  apply();
 }
 
 void Shard::adopt(Arrival arrival) {

@@ -24,6 +24,7 @@
 #include "server/log.h"
 #include "server/peer.h"
 #include "server/seats.h"
+#include "store/store.h"
 
 namespace vigil::server {
 
@@ -31,9 +32,9 @@ class Shard;
 
 // What all shards share. Owned by the ShardSet, which outlives the shards' threads.
 struct ShardContext {
-  std::vector<Listening> listening;
   Seats seats;
   Log& log;
+  store::Store* store = nullptr;  // null: nothing is kept on disk
   std::vector<std::unique_ptr<Shard>> shards;  // last, so first to go: their connections give their seats back
 };
 
@@ -49,7 +50,9 @@ struct ShardConfig {
   std::vector<ListenerConfig> listeners;
   std::uint32_t max_connections = 0;  // of the process
   bool allow_anonymous_remote = false;
+  std::size_t max_store_backlog = 0;  // bytes that wait for the disk before clients are slowed down
 };
+using Listeners = std::shared_ptr<const std::vector<Listening>>;
 enum class Command : std::uint8_t {
   Answer,  // nothing: shows that the loop turns, and that all mail posted before has been worked off
   StopAccepting,
@@ -58,7 +61,10 @@ enum class Command : std::uint8_t {
   CountUnsent,       // unsent() is brought up to date
   Exit,
 };
-using Post = std::variant<Arrival, std::shared_ptr<const ShardConfig>, Command>;
+using StoreReplies = std::vector<broker::StoreReply>;
+using RecoveredFacts = std::vector<broker::RecoveredFact>;
+// Listeners: where clients come in from now on.
+using Post = std::variant<Arrival, std::shared_ptr<const ShardConfig>, Listeners, StoreReplies, RecoveredFacts, Command>;
 
 class Shard {
  public:
@@ -92,10 +98,13 @@ class Shard {
   bool make_room();
   void look_again();
   bool serve(PeerId id, const io::Ready& event);
-  std::size_t outgoing_mail();
+  std::size_t outgoing_work();
+  base::Duration held_back() const;
   bool read_once(PeerId id, Peer& peer);
   void take_mail();
   void take_posts(std::vector<Post>& posts);
+  void take_replies(StoreReplies& replies);
+  void recover(RecoveredFacts& facts);
   void adopt(Arrival arrival);
   void obey(Command command);
 
@@ -127,6 +136,7 @@ class Shard {
 
   ShardContext& context_;
   std::shared_ptr<const ShardConfig> config_;
+  Listeners listening_;
   const broker::ShardId id_;
   io::Reactor reactor_;
   broker::ShardCore core_;
@@ -162,7 +172,7 @@ class Shard {
   std::vector<Post> posts_in_;
   std::vector<Post> outgoing_;
 
-  bool accepting_ = true;
+  bool accepting_ = false;
   base::Instant accept_again_ = base::Instant::never();  // when accepting was paused
   base::Instant complain_again_;                         // about accepting, at the earliest
   bool unapplied_ = false;                               // effects are left over from the last turn

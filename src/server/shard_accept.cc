@@ -20,9 +20,9 @@ bool is_loopback(const io::Endpoint& peer) { return peer.is_unix() || peer.is_lo
 
 void Shard::watch_listeners() {
   accept_again_ = base::Instant::never();
-  for (std::size_t i = 0; i < context_.listening.size(); ++i) {
+  for (std::size_t i = 0; i < listening_->size(); ++i) {
     const auto added =
-        reactor_.add(context_.listening[i].fd.get(), i, io::Interest::Read, io::Trigger::Level, io::Sharing::Exclusive);
+        reactor_.add((*listening_)[i].fd.get(), i, io::Interest::Read, io::Trigger::Level, io::Sharing::Exclusive);
     if (!added) {
       pause_accepting(added.error());
       return;
@@ -32,12 +32,12 @@ void Shard::watch_listeners() {
 
 void Shard::unwatch_listeners() {
   // Not watched while accepting was paused: then there is nothing to remove.
-  for (const Listening& listening : context_.listening) static_cast<void>(reactor_.remove(listening.fd.get()));
+  for (const Listening& listening : *listening_) static_cast<void>(reactor_.remove(listening.fd.get()));
   accept_again_ = base::Instant::never();
 }
 
 void Shard::accept_from(std::size_t listening) {
-  const Listening& from = context_.listening[listening];
+  const Listening& from = (*listening_)[listening];
   for (int i = 0; i < kAcceptsPerTurn && accepting_; ++i) {
     io::Result<std::optional<io::Accepted>> accepted = io::accept(from.fd.get());
     if (!accepted) {

@@ -35,6 +35,7 @@ LogLevel log_level(broker::LogLevel level) {
 
 void Shard::apply() {
   for (int round = 0; round < kRounds; ++round) {
+    core_.end_turn();
     if (core_.effects().empty() && writable_.empty()) break;
     apply_round();
   }
@@ -45,6 +46,10 @@ void Shard::apply() {
 void Shard::apply_round() {
   // What the core adds from here on belongs to the next round.
   std::swap(effects_, core_.effects());
+  if (!effects_.store.empty()) {
+    context_.store->submit(id_, std::move(effects_.store));
+    effects_.store = {};
+  }
   // Late mail must not reach anybody before the mail has reached everybody.
   post_effects(effects_.mail);
   post_effects(effects_.late_mail);

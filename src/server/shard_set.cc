@@ -6,16 +6,17 @@
 #include <algorithm>
 #include <numeric>
 #include <system_error>
+#include <utility>
 
 #include "io/reactor.h"
 
 namespace vigil::server {
 
 base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Config& config, const NodeSetup& node,
-                                                                      unsigned shards, std::vector<Listening> listening,
-                                                                      Log& log) {
-  std::unique_ptr<ShardSet> set(new ShardSet(std::move(listening), config.listeners.size(), log));
+                                                                      unsigned shards, Log& log) {
+  std::unique_ptr<ShardSet> set(new ShardSet(config.listeners.size(), node.store, log));
   set->count_ = shards;
+  set->recovered_.resize(shards);
   const auto shared = set->shard_config(config, node.max_connections);
   for (unsigned i = 0; i < shards; ++i) {
     io::Result<io::Reactor> reactor = io::Reactor::create();
@@ -34,6 +35,8 @@ base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Conf
     setup.seed = node.incarnation;
     setup.limits = shared->limits;
     setup.keep_alive = shared->keep_alive;
+    setup.durable = node.store != nullptr;
+    setup.first_position = node.first_position;
     set->context_.shards.push_back(
         std::make_unique<Shard>(set->context_, std::move(setup), shared, std::move(*reactor)));
   }
@@ -76,7 +79,39 @@ std::shared_ptr<const ShardConfig> ShardSet::shard_config(const Config& config, 
   shared->listeners = config.listeners;
   shared->max_connections = max_connections;
   shared->allow_anonymous_remote = config.allow_anonymous_remote;
+  shared->max_store_backlog = config.store.max_backlog_bytes;
   return shared;
+}
+
+void ShardSet::listen(std::vector<Listening> listening) {
+  listening_ = std::make_shared<const std::vector<Listening>>(std::move(listening));
+  for (const auto& shard : context_.shards) shard->post(listening_);
+  ++sent_;
+}
+
+void ShardSet::recover(broker::RecoveredFact&& fact) {
+  if (const auto* retained = std::get_if<broker::RecoveredRetained>(&fact)) {
+    for (std::size_t i = 0; i < size(); ++i) give(i, broker::RecoveredRetained(*retained));
+    return;
+  }
+  const auto* session = std::get_if<broker::RecoveredSession>(&fact);
+  const std::string& client_id =
+      session != nullptr ? session->session.client_id : std::get<broker::RecoveredPresence>(fact).client_id;
+  give(broker::ShardCore::home_of(client_id, count_), std::move(fact));
+}
+
+void ShardSet::give(std::size_t shard, broker::RecoveredFact&& fact) {
+  constexpr std::size_t kTogether = 256;
+  recovered_[shard].push_back(std::move(fact));
+  if (recovered_[shard].size() >= kTogether) context_.shards[shard]->post(std::exchange(recovered_[shard], {}));
+}
+
+void ShardSet::flush_recovered() {
+  for (std::size_t i = 0; i < size(); ++i) context_.shards[i]->post(std::exchange(recovered_[i], {}));
+}
+
+void ShardSet::reply(broker::ShardId shard, std::vector<broker::StoreReply>&& replies) {
+  context_.shards[shard]->post(std::move(replies));
 }
 
 void ShardSet::reconfigure(const Config& config, std::uint32_t max_connections) {

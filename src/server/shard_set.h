@@ -22,14 +22,15 @@ struct NodeSetup {
   std::string version;
   std::uint64_t incarnation = 1;
   std::uint32_t max_connections = 0;
+  std::uint64_t first_position = 0;  // of what is published from now on
+  store::Store* store = nullptr;     // null: nothing outlives the process
 };
 
 class ShardSet {
  public:
   // Starts nothing yet. Fails with a plain sentence where the system refuses what a shard needs.
   static base::Result<std::unique_ptr<ShardSet>, std::string> create(const Config& config, const NodeSetup& node,
-                                                                     unsigned shards, std::vector<Listening> listening,
-                                                                     Log& log);
+                                                                     unsigned shards, Log& log);
   // Joins the threads; they must have been told to exit.
   ~ShardSet();
   ShardSet(const ShardSet&) = delete;
@@ -39,12 +40,19 @@ class ShardSet {
   // plain sentence where the system allows no more threads; those that did start must be told to exit.
   base::Result<void, std::string> start();
 
+  // Clients may come from now on.
+  void listen(std::vector<Listening> listening);
+  // Before that: what the store held, for whom it concerns. Kept back until there is a good deal; flush() ends it.
+  void recover(broker::RecoveredFact&& fact);
+  void flush_recovered();
+  // Any thread: what the store answered.
+  void reply(broker::ShardId shard, std::vector<broker::StoreReply>&& replies);
   void reconfigure(const Config& config, std::uint32_t max_connections);
   void command(Command command);
   // Every shard has carried out everything it was sent.
   bool settled() const;
 
-  std::span<const Listening> listening() const { return context_.listening; }
+  std::span<const Listening> listening() const { return *listening_; }
   std::size_t size() const { return context_.shards.size(); }
   std::size_t unsent() const;
   std::size_t open_connections() const;
@@ -52,11 +60,15 @@ class ShardSet {
   void join();
 
  private:
-  ShardSet(std::vector<Listening> listening, std::size_t listeners, Log& log)
-      : context_{.listening = std::move(listening), .seats = Seats(listeners), .log = log, .shards = {}} {}
+  ShardSet(std::size_t listeners, store::Store* store, Log& log)
+      : context_{.seats = Seats(listeners), .log = log, .store = store, .shards = {}} {}
   std::shared_ptr<const ShardConfig> shard_config(const Config& config, std::uint32_t max_connections) const;
 
+  void give(std::size_t shard, broker::RecoveredFact&& fact);
+
   ShardContext context_;
+  Listeners listening_ = std::make_shared<const std::vector<Listening>>();
+  std::vector<RecoveredFacts> recovered_;  // by shard, not handed over yet
   std::vector<std::thread> threads_;
   unsigned count_ = 1;
   std::uint64_t sent_ = 0;  // posts to each shard that it answers

@@ -85,9 +85,12 @@ Supervisor::Supervisor(Setup setup, Log& log)
       node_id_(setup_.config.node_id.empty() ? host_name() : setup_.config.node_id) {}
 
 Supervisor::~Supervisor() {
-  if (!shards_) return;
-  shards_->command(Command::Exit);
-  shards_->join();
+  if (shards_) {
+    shards_->command(Command::Exit);
+    shards_->join();
+  }
+  // Its thread answers to the shards.
+  store_.reset();
 }
 
 base::Result<void, std::string> Supervisor::start() {
@@ -97,13 +100,19 @@ base::Result<void, std::string> Supervisor::start() {
   if (files.connections == 0) return base::Err(files.warning);
   max_connections_ = files.connections;
 
-  TRY(std::vector<Listening> listening, open_listeners(setup_.config.listeners));
+  TRY_VOID(open_store());
+  constexpr std::uint64_t kNsPerMs = 1'000'000;
   const NodeSetup node{.node_id = node_id_,
                        .version = setup_.version,
-                       .incarnation = static_cast<std::uint64_t>(std::max<std::int64_t>(1, io::wall_ms())),
-                       .max_connections = max_connections_};
-  TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, std::move(listening), log_));
+                       .incarnation = start_ms_,
+                       .max_connections = max_connections_,
+                       .first_position = start_ms_ * kNsPerMs,
+                       .store = store_.get()};
+  TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, log_));
   TRY_VOID(shards_->start());
+  TRY_VOID(recover());
+  TRY(std::vector<Listening> listening, open_listeners(setup_.config.listeners));
+  shards_->listen(std::move(listening));
   say_hello(files.warning);
 
   watchdog_ = watchdog_interval();
@@ -112,23 +121,127 @@ base::Result<void, std::string> Supervisor::start() {
   return {};
 }
 
+base::Result<void, std::string> Supervisor::open_store() {
+  start_ms_ = static_cast<std::uint64_t>(std::max<std::int64_t>(1, io::wall_ms()));
+  const StoreConfig& config = setup_.config.store;
+  if (config.sync == StoreSync::Memory) {
+    log_.write(LogLevel::Warn, "store_off",
+               "store.sync is \"memory\": sessions, messages that wait, retained messages and wills are kept in memory "
+               "only, and are lost when the broker ends.");
+    return {};
+  }
+  std::filesystem::path directory = config.directory;
+  if (directory.empty()) directory = default_store_directory(setup_.sources.environment, geteuid() == 0);
+  if (directory.empty()) {
+    return base::Err(std::string("There is no directory for the broker's data: HOME is not set. Set store.directory, or "
+                                 "store.sync = \"memory\" to keep nothing."));
+  }
+  store::Options options;
+  options.directory = std::move(directory);
+  options.sync = config.sync == StoreSync::Power ? store::Sync::Power : store::Sync::Process;
+  options.cache_bytes = config.cache_bytes;
+  TRY(store_, store::RocksdbStore::open(options));
+  TRY(start_ms_, store_->start_ms(static_cast<std::int64_t>(start_ms_)));
+  log_.write(LogLevel::Info, "store_open",
+             fmt::format("Data are kept in {} (store.sync = \"{}\").", options.directory.string(),
+                         config.sync == StoreSync::Power ? "power" : "process"),
+             {{"directory", options.directory.string()}});
+  return {};
+}
+
+// The shards get back what the store holds, before anybody can connect.
+base::Result<void, std::string> Supervisor::recover() {
+  if (!store_) return {};
+  const base::Instant began = io::monotonic_now();
+  const broker::Moment now{began, io::wall_ms()};
+  std::size_t sessions = 0;
+  std::size_t retained = 0;
+  std::uint64_t queued = 0;
+  const auto notice = [this](store::NoticeKind kind, const std::string& text) {
+    const bool good = kind == store::NoticeKind::WritesAgain;
+    log_.write(good ? LogLevel::Info : LogLevel::Error, good ? "store_works_again" : "store_failing", text);
+  };
+  TRY_VOID(store_->recover(
+      now,
+      [&](broker::RecoveredFact&& fact) {
+        if (const auto* session = std::get_if<broker::RecoveredSession>(&fact)) {
+          ++sessions;
+          queued += session->queued;
+        }
+        retained += std::holds_alternative<broker::RecoveredRetained>(fact) ? 1 : 0;
+        shards_->recover(std::move(fact));
+      },
+      notice));
+  shards_->flush_recovered();
+  store_->start([this](broker::ShardId shard,
+                       std::vector<broker::StoreReply>&& replies) { shards_->reply(shard, std::move(replies)); },
+                notice);
+  // Each shard has taken back its own, then each has heard of what the others hold.
+  drain_end_ = base::Instant::never();
+  for (const Command command : {Command::Answer, Command::Answer}) {
+    shards_->command(command);
+    if (!wait_settled()) return base::Err(std::string("Told to stop before the start was over."));
+  }
+  const auto took_ms = std::chrono::duration_cast<base::milliseconds>(io::monotonic_now() - began).count();
+  log_.write(LogLevel::Info, "recovered",
+             fmt::format("Found {} sessions, {} messages that wait for them, and {} retained messages in {} ms.",
+                         sessions, queued, retained, took_ms),
+             {{"sessions", sessions}, {"queuedMessages", queued}, {"retainedMessages", retained}, {"ms", took_ms}});
+  return {};
+}
+
+// All that was handed over is written. False if the disk does not take it.
+bool Supervisor::close_store() {
+  if (!store_) return true;
+  const base::Duration patience = std::max(drain_end_ - io::monotonic_now(), kLeastTime);
+  const bool written = store_->stop(patience);
+  if (!written) {
+    log_.write(LogLevel::Error, "store_not_written",
+               "The last changes could not be written: the disk did not take them in time. Nothing of that had been "
+               "acknowledged.");
+  }
+  return written;
+}
+
+// What an address does not say of itself.
+static std::string remark(const Listening& listening, const ListenerConfig& listener) {
+  const io::Endpoint& endpoint = listening.endpoint;
+  if (std::holds_alternative<io::AllInterfaces>(endpoint.value())) return " (all addresses, IPv4 and IPv6)";
+  if (!endpoint.is_unix() || endpoint.host().starts_with('@')) return {};
+  return fmt::format(" (mode {:04o}{}{})", listener.socket_mode, listener.socket_group.empty() ? "" : ", group ",
+                     listener.socket_group);
+}
+
 void Supervisor::say_hello(const std::string& fd_warning) const {
   const Config& config = setup_.config;
   const auto tick_ms = std::chrono::duration_cast<base::milliseconds>(config.keep_alive.tick).count();
+  const ConfigOrigin origin = origin_of(setup_.sources);
   log_.write(LogLevel::Info, "started",
-             fmt::format("VigilMQ {} on node {}: {} shards, keep alive judged every {} ms, at most {} connections.",
-                         setup_.version, node_id_, shard_count_, tick_ms, max_connections_),
+             fmt::format("VigilMQ {} on node {}: {} shards, keep alive judged every {} ms, at most {} connections; {}.",
+                         setup_.version, node_id_, shard_count_, tick_ms, max_connections_, origin.text()),
              {{"version", setup_.version},
               {"nodeId", node_id_},
               {"shards", shard_count_},
               {"tickMs", tick_ms},
-              {"maxConnections", max_connections_}});
+              {"maxConnections", max_connections_},
+              {"configFile", origin.file ? origin.file->string() : std::string()}});
   if (!fd_warning.empty()) log_.write(LogLevel::Warn, "few_files", fd_warning);
   for (const Listening& listening : shards_->listening()) {
     const std::string address = listening.endpoint.text();
-    const std::string& name = config.listeners[listening.listener].name;
-    log_.write(LogLevel::Info, "listening", fmt::format("listening on {}", address),
-               {{"listener", name}, {"address", address}});
+    const ListenerConfig& listener = config.listeners[listening.listener];
+    log_.write(LogLevel::Info, "listening", fmt::format("listening on {}{}", address, remark(listening, listener)),
+               {{"listener", listener.name}, {"address", address}});
+  }
+  std::vector<std::string> open;
+  for (const Listening& listening : shards_->listening()) {
+    if (!listening.endpoint.is_loopback()) open.push_back(listening.endpoint.text());
+  }
+  if (config.allow_anonymous_remote && !open.empty()) {
+    log_.write(LogLevel::Warn, "anonymous_remote",
+               fmt::format("Anybody who can reach {} may connect without a password, read and write every topic, and "
+                           "take over any client id (security.allow_anonymous_remote). Let only trusted machines reach "
+                           "it (firewall, private network), or listen on 127.0.0.1 and [::1] only.",
+                           fmt::join(open, ", ")));
   }
 }
 
@@ -173,9 +286,9 @@ void Supervisor::reload() {
     log_.set_style({.format = setup_.config.log_format, .timestamps = setup_.config.log_timestamps});
     shards_->reconfigure(setup_.config, max_connections_);
     log_.write(LogLevel::Info, "reloaded",
-               result.applied.empty()
-                   ? std::string("Configuration read again: nothing new to apply.")
-                   : fmt::format("Configuration read again: now in force: {}.", fmt::join(result.applied, ", ")));
+               fmt::format("Configuration read again ({}): {}.", origin_of(setup_.sources).text(),
+                           result.applied.empty() ? std::string("nothing new to apply")
+                                                  : fmt::format("now in force: {}", fmt::join(result.applied, ", "))));
     if (!result.needs_restart.empty()) {
       log_.write(LogLevel::Warn, "reload_needs_restart",
                  fmt::format("Changed, but in force only after a restart: {}.", fmt::join(result.needs_restart, ", ")));
@@ -229,9 +342,11 @@ bool Supervisor::drain() {
   shards_->command(Command::Exit);
   if (!wait_settled()) return false;
   shards_->join();
+  const bool written = close_store();
   shards_.reset();
+  store_.reset();
   log_.write(LogLevel::Info, "stopped", "Stopped: all clients were told.");
-  return true;
+  return written;
 }
 
 }  // namespace vigil::server

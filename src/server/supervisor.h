@@ -18,6 +18,7 @@
 #include "server/log.h"
 #include "server/notify.h"
 #include "server/shard_set.h"
+#include "store/rocksdb_store.h"
 
 namespace vigil::server {
 
@@ -53,6 +54,9 @@ class Supervisor {
   std::span<const Listening> listening() const { return shards_->listening(); }
 
  private:
+  base::Result<void, std::string> open_store();
+  base::Result<void, std::string> recover();
+  bool close_store();
   void say_hello(const std::string& fd_warning) const;
   bool wait_settled();
   bool wait_a_moment(const base::Instant& until);
@@ -63,6 +67,8 @@ class Supervisor {
   std::string node_id_;
   std::uint32_t max_connections_ = 0;
   unsigned shard_count_ = 1;
+  std::unique_ptr<store::RocksdbStore> store_;  // null: nothing is kept on disk. Outlives the shards
+  std::uint64_t start_ms_ = 1;                  // above every time that an earlier run has used
   std::unique_ptr<ShardSet> shards_;
   base::Duration watchdog_ = base::Duration::zero();  // zero: none
   base::Instant watchdog_next_ = base::Instant::never();

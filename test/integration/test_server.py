@@ -1,10 +1,13 @@
 """The habits of a good server: options, configuration, signals, sentences."""
 
+import contextlib
+import grp
 import json
 import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import time
 
@@ -118,7 +121,7 @@ def test_strangers_are_not_let_in_by_mistake(address):
 
 def test_too_few_files(tmp_path):
     """The sentence says what to do. Who comes beyond the bound is refused; who is there stays."""
-    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=90:90"))
+    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=218:218"))
     try:
         clients = []
         for number in range(60):
@@ -138,25 +141,31 @@ def test_too_few_files(tmp_path):
         broker.terminate()
 
 
-def test_a_port_below_1024_needs_a_right(tmp_path):
+@contextlib.contextmanager
+def open_to_all(tmp_path):
+    """A copy of the broker that every user can run, and the command that runs it as one without any right."""
+    stranger = []
     if os.geteuid() == 0:
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    else:
-        command = []
+        stranger = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    readable = tmp_path / "vigilmq"
     try:
-        start = int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read())
-        assert start > 871, "every user may listen on port 871 here: nothing can be shown"
-        readable = tmp_path / "vigilmq"
         readable.write_bytes(broker_module.BINARY.read_bytes())
         readable.chmod(0o755)
         for directory in (tmp_path, *tmp_path.parents):
             if directory == directory.parent or directory.stat().st_uid != os.geteuid():
                 break
             directory.chmod(directory.stat().st_mode | 0o055)
-        result = subprocess.run([*command, str(readable), "--listen", "127.0.0.1:871"], capture_output=True, text=True,
-                                timeout=10, env=broker_module.environment(broker_module.NO_STORE), cwd="/")
+        yield readable, stranger
     finally:
         readable.unlink(missing_ok=True)
+
+
+def test_a_port_below_1024_needs_a_right(tmp_path):
+    start = int(open("/proc/sys/net/ipv4/ip_unprivileged_port_start").read())
+    assert start > 871, "every user may listen on port 871 here: nothing can be shown"
+    with open_to_all(tmp_path) as (binary, stranger):
+        result = subprocess.run([*stranger, str(binary), "--listen", "127.0.0.1:871"], capture_output=True, text=True,
+                                timeout=10, env=broker_module.environment(broker_module.NO_STORE), cwd="/")
     assert result.returncode != 0
     assert re.search("871.*right.*CAP_NET_BIND_SERVICE", result.stderr), result.stderr
 
@@ -281,6 +290,135 @@ def test_it_tells_systemd_that_it_is_ready(tmp_path):
         broker.tell_to_stop()
         assert "STOPPING=1" in listener.recv(4096).decode()
         broker.terminate()
+
+
+def test_test_config_names_the_file_that_was_read(tmp_path):
+    file = tmp_path / "good.toml"
+    file.write_text("")
+    assert run("--config", file, "--test-config").stdout == f"configuration file {file} is valid.\n"
+    if os.path.exists("/etc/vigilmq/vigilmq.toml"):
+        pytest.skip("this machine has a configuration file of its own")
+    assert run("--test-config").stdout == "no configuration file: the defaults are valid.\n"
+
+
+def test_the_start_line_names_the_configuration(start_broker):
+    broker = start_broker(env={"VIGILMQ_SYS__INTERVAL_S": "5", "VIGILMQ_SHARDS": ""})
+    broker.wait_log(rf"VigilMQ .* connections; configuration file {broker.config}, with VIGILMQ_SYS__INTERVAL_S\.$")
+
+
+def test_an_empty_variable_is_none():
+    result = run("--test-config", env={"VIGILMQ_SHARDS": "", "MQTT_KEEP_ALIVE_MONITORING_DELAY_MS": ""})
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--no-such-thing"], "--no-such-thing"),
+    (["--test-config", "--print-config"], "one"),
+    (["--listen", "127.0.0.1:99999"], r"port 99999 is above 65535.*127\.0\.0\.1:1883.*\[::1\]:1883.*unix:/"),
+])
+def test_a_wrong_command_line_says_who_speaks(arguments, said):
+    result = run(*arguments)
+    assert result.returncode != 0
+    assert re.match(f"vigilmq: .*{said}", result.stderr), result.stderr
+
+
+def test_forgotten_quotes(tmp_path):
+    file = tmp_path / "bad.toml"
+    file.write_text("[log]\nlevel=info\n")
+    result = run("--config", file, "--test-config")
+    assert re.search(r'bad\.toml:2:\d+: log\.level: found info, .*quotes: level = "info"', result.stderr), result.stderr
+
+
+def test_strangers_that_are_let_in_are_warned_of(tmp_path, start_broker):
+    broker = start_broker({"security.allow_anonymous_remote": True}, host="0.0.0.0")
+    broker.wait_log(rf"warn .*Anybody who can reach 0\.0\.0\.0:{broker.port} .*security\.allow_anonymous_remote")
+    at_home = start_broker({"security.allow_anonymous_remote": True})
+    at_home.client("dev")
+    assert "Anybody" not in at_home.log()
+
+
+def test_a_refusal_names_the_client(start_broker):
+    broker = start_broker({"session.max_sessions": 1, "shards": 1, "log.format": "json"})
+    broker.client("first")
+    for name in ("second", "evil\n\x1b"):
+        client = broker.client()
+        client.send_connect(name)
+        assert client.recv().reason == 0x97
+    broker.client().send(b"\x30\x00")
+    broker.wait_log("first packet")
+    lines = [json.loads(line) for line in broker.log().splitlines() if "connection_refused" in line]
+    assert [line.get("clientId") for line in lines] == ["second", "evil\n\x1b", None]
+    assert re.fullmatch(r"Connection from 127\.0\.0\.1:\d+ as second ended before it was accepted: "
+                        r"CONNECTION_REFUSED: \w+\.max_sessions is reached\.", lines[0]["message"])
+
+
+def test_what_is_installed_runs(tmp_path):
+    """Outside of /usr and /usr/local the unit names the configuration; one that is there is left alone."""
+    build = ROOT / "build" / "release"
+    if not (build / "cmake_install.cmake").exists():
+        pytest.skip("the broker was not built in build/release")
+    prefix = tmp_path / "here"
+    (prefix / "etc" / "vigilmq").mkdir(parents=True)
+    own = prefix / "etc" / "vigilmq" / "vigilmq.toml"
+    own.write_text("shards = 1\n")
+    subprocess.run(["cmake", "--install", build, "--prefix", prefix], check=True, capture_output=True, timeout=30)
+    assert own.read_text() == "shards = 1\n"
+    unit = (prefix / "lib" / "systemd" / "system" / "vigilmq.service").read_text()
+    check = re.search(r"^ExecStartPre=(.*)$", unit, re.M)[1].split()
+    assert check == [f"{prefix}/bin/vigilmq", "--config", str(own), "--test-config"]
+    result = subprocess.run(check, capture_output=True, text=True, timeout=10, env=broker_module.environment())
+    assert (result.returncode, result.stdout) == (0, f"configuration file {own} is valid.\n")
+    document = re.search(r"^Documentation=file:(.*)$", unit, re.M)[1]
+    assert "systemd" in open(document).read()
+    assert (prefix / "share" / "doc" / "vigilmq" / "LICENSE").exists()
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_unix_socket_is_for_its_user_and_group(tmp_path, start_broker):
+    path = tmp_path / "mqtt.sock"
+    broker = start_broker(also=[f"unix:{path}"])
+    assert mode_of(path) == 0o660
+    broker.wait_log(rf"listening on unix:{path} \(mode 0660\)")
+
+
+def test_the_mode_of_a_unix_socket(tmp_path, start_broker):
+    """Whatever the umask says."""
+    path = tmp_path / "mqtt.sock"
+    before = os.umask(0o077)
+    try:
+        start_broker(also=[f"unix:{path}"], listener={"socket_mode": "0666"})
+    finally:
+        os.umask(before)
+    assert mode_of(path) == 0o666
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to any group")
+def test_the_group_of_a_unix_socket(tmp_path, start_broker):
+    path = tmp_path / "mqtt.sock"
+    start_broker(also=[f"unix:{path}"], listener={"socket_group": "mail"})
+    assert (mode_of(path), path.stat().st_gid) == (0o660, grp.getgrnam("mail").gr_gid)
+
+
+def test_a_group_that_is_not_there(tmp_path):
+    result = run("--listen", f"unix:{tmp_path}/mqtt.sock", env={"VIGILMQ_LISTENER__0__SOCKET_GROUP": "nobodys-group"})
+    assert result.returncode == 1
+    assert "no group nobodys-group" in result.stderr and "socket_group" in result.stderr
+    assert not (tmp_path / "mqtt.sock").exists()
+
+
+def test_a_group_that_the_broker_may_not_give(tmp_path):
+    """Nothing is left behind that others would take for a broker."""
+    with open_to_all(tmp_path) as (binary, stranger):
+        tmp_path.chmod(0o777)
+        result = subprocess.run([*stranger, str(binary), "--listen", f"unix:{tmp_path}/mqtt.sock"], capture_output=True,
+                                text=True, timeout=10, cwd="/",
+                                env=broker_module.environment({"VIGILMQ_LISTENER__0__SOCKET_GROUP": "mail"}))
+    assert result.returncode == 1
+    assert re.search("group mail.*SupplementaryGroups=mail", result.stderr), result.stderr
+    assert not (tmp_path / "mqtt.sock").exists()
 
 
 def test_a_unix_socket(tmp_path, start_broker):

@@ -1,0 +1,64 @@
+// Turns changes into one batch of RocksDB writes, and decides which messages are stored once for several receivers.
+//
+// Kinds of deletion: an entry of a queue is put exactly once, so SingleDelete ends it, and both vanish when they meet.
+// A released one was put twice: Delete. Every place that deletes entries keeps to this (delete_entry).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <rocksdb/write_batch.h>
+
+#include "broker/change.h"
+#include "store/database.h"
+#include "store/record_codec.h"
+#include "store/references.h"
+
+namespace vigil::store {
+
+// Changes of one turn, and when that was.
+struct ChangeSet {
+  broker::Moment at;
+  std::vector<broker::Change> changes;
+};
+
+// Deletes an entry as its kind demands, with the reference it held and, if that was the last one, the message.
+void delete_entry(Database& database, References& references, const EntryKey& key, const Entry& entry,
+                  rocksdb::WriteBatch& batch);
+
+class ChangeWriter {
+ public:
+  ChangeWriter(Database& database, References& references) : database_(database), references_(references) {}
+
+  // Appends the changes of all sets, in order. The batch must be written before the next call. Sessions that ended are
+  // added to `ended`: what belongs to them is still there.
+  void append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch, std::vector<broker::SessionKey>& ended);
+
+ private:
+  enum class Kind : std::uint8_t { Inline, Shared, Gone };
+  struct EntryHash {
+    std::size_t operator()(const EntryKey& key) const {
+      return PositionHash()(key.session) ^ static_cast<std::size_t>(key.number * 0xC2B2'AE3D'27D4'EB4FU);
+    }
+  };
+
+  void count_receivers(std::span<const ChangeSet> sets);
+  bool stored_once(const broker::Message& message) const;
+  // How the message of an entry is stored, if it may be shared; to be asked once before the entry goes.
+  Kind take_kind(const EntryKey& key);
+  void drop_reference(const EntryKey& key, const broker::Position& message, rocksdb::WriteBatch& batch);
+  void put(rocksdb::WriteBatch& batch, Family family, base::Bytes key);
+
+  struct Appender;
+
+  Database& database_;
+  References& references_;
+  std::vector<std::uint8_t> record_;  // what is being encoded
+  // Of the batch that is being made: receivers of each message, and entries that share one.
+  boost::unordered_flat_map<const broker::Message*, std::uint32_t> receivers_;
+  boost::unordered_flat_map<EntryKey, Kind, EntryHash> fresh_;
+};
+
+}  // namespace vigil::store

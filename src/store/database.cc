@@ -1,0 +1,291 @@
+#include "store/database.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdarg>
+#include <system_error>
+
+#include <fmt/format.h>
+#include <rocksdb/cache.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/options.h>
+#include <rocksdb/perf_level.h>
+#include <rocksdb/slice_transform.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/table_properties_collectors.h>
+#include <rocksdb/write_buffer_manager.h>
+
+#include "store/record_codec.h"
+
+namespace vigil::store {
+namespace {
+
+using base::Err;
+using rocksdb::ColumnFamilyOptions;
+using rocksdb::DBOptions;
+using rocksdb::Status;
+
+constexpr std::size_t kMiB = std::size_t{1} << 20U;
+// What must fit on the disk before opening again is worth the try.
+constexpr std::size_t kProbeBytes = 4 * kMiB;
+
+// RocksDB's own log is not kept: what matters comes back as a status. Its usual logger writes into the store's
+// directory, and Debian's build of it (checks on) ends the process when it goes on after a disk was full.
+class NoLog final : public rocksdb::Logger {
+ public:
+  NoLog() : Logger(rocksdb::ERROR_LEVEL) {}
+  using Logger::Logv;
+  void Logv(const char* /*format*/, va_list /*arguments*/) override {}
+};
+
+bool is_busy(Family family) {
+  return family == Family::Queue || family == Family::Messages || family == Family::Presence;
+}
+
+DBOptions db_options(const Options& options) {
+  DBOptions db;
+  db.create_if_missing = true;
+  db.create_missing_column_families = true;
+  db.max_open_files = 96;  // the broker's descriptors are for its clients
+  db.max_background_jobs = 2;
+  db.max_total_wal_size = options.buffered_bytes;
+  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  db.info_log = std::make_shared<NoLog>();
+  db.stats_dump_period_sec = 0;
+  db.stats_persist_period_sec = 0;
+  db.avoid_flush_during_shutdown = true;  // the log has it
+  // One writer, so what makes many writers fast only costs.
+  db.allow_concurrent_memtable_write = false;
+  db.enable_write_thread_adaptive_yield = false;
+  db.enforce_single_del_contracts = false;  // an entry that was swept may be dequeued once more
+  db.bytes_per_sync = kMiB;                 // flushes reach the disk in small portions
+  return db;
+}
+
+ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.block_size = std::size_t{16} << 10U;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  table.format_version = 5;
+  ColumnFamilyOptions cf;
+  cf.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  cf.compression = rocksdb::kLZ4Compression;
+  cf.write_buffer_size = is_busy(family) ? 16 * kMiB : 2 * kMiB;
+  cf.max_write_buffer_number = 4;  // writing goes on while one is flushed
+  cf.level_compaction_dynamic_level_bytes = true;
+  // Behind the last one of the same session is where the next entry goes.
+  if (family == Family::Queue) {
+    cf.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(sizeof(PositionBytes)));
+  }
+  // Queues are eaten from their front: what is gone must not be walked over for long.
+  if (is_busy(family)) {
+    cf.table_properties_collector_factories.push_back(rocksdb::NewCompactOnDeletionCollectorFactory(8'192, 4'096));
+  }
+  return cf;
+}
+
+bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+
+std::string explain(const std::error_code& error, const std::filesystem::path& directory) {
+  const std::string where = directory.string();
+  if (error == std::errc::read_only_file_system) {
+    return fmt::format(
+        "Cannot write to the store's directory {}: the file system is mounted read-only. Mount it for writing, or "
+        "choose another directory.",
+        where);
+  }
+  if (error == std::errc::permission_denied) {
+    return fmt::format(
+        "Cannot write to the store's directory {}: this process lacks the permission. Give the directory to the user "
+        "that the broker runs as, or choose another one.",
+        where);
+  }
+  if (error == std::errc::no_space_on_device) {
+    return fmt::format("Cannot open the store in {}: the disk is full. Make room there, or choose another directory.",
+                       where);
+  }
+  return fmt::format("Cannot use the directory {} for the store: {}. Choose another directory or mend this one.", where,
+                     error.message());
+}
+
+// Is there a directory that may be written to? Makes it if not.
+base::Result<void, std::string> prepare(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (!error && !std::filesystem::is_directory(directory, error) && !error) {
+    error = std::make_error_code(std::errc::not_a_directory);
+  }
+  if (!error && ::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) error = {errno, std::generic_category()};
+  if (error) return Err(explain(error, directory));
+  return {};
+}
+
+// Would the disk take a few MiB now?
+Status probe(const std::filesystem::path& directory) {
+  const std::string path = (directory / "probe.tmp").string();
+  const int fd = ::open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd < 0) return Status::IOError("while making " + path, std::generic_category().message(errno));
+  const std::vector<char> zeros(kProbeBytes / 16);
+  Status status;
+  for (int i = 0; i < 16 && status.ok(); ++i) {
+    const auto written = ::write(fd, zeros.data(), zeros.size());
+    if (written != static_cast<ssize_t>(zeros.size())) {
+      status = Status::IOError("while writing " + path, std::generic_category().message(written < 0 ? errno : ENOSPC));
+    }
+  }
+  if (::fsync(fd) != 0 && status.ok()) {
+    status = Status::IOError("while syncing " + path, std::generic_category().message(errno));
+  }
+  ::close(fd);
+  ::unlink(path.c_str());
+  return status;
+}
+
+}  // namespace
+
+std::string explain(const Status& status, const std::filesystem::path& directory) {
+  const std::string text = status.ToString();
+  if (contains(text, "lock hold by current process") || contains(text, "/LOCK: Resource temporarily unavailable")) {
+    return fmt::format(
+        "The store in {} is in use by another process, probably a broker that is running. Stop that one, or choose "
+        "another directory.",
+        directory.string());
+  }
+  if (status.IsNoSpace() || contains(text, "No space left")) {
+    return explain(std::make_error_code(std::errc::no_space_on_device), directory);
+  }
+  if (contains(text, "Read-only file system")) {
+    return explain(std::make_error_code(std::errc::read_only_file_system), directory);
+  }
+  if (contains(text, "Permission denied")) {
+    return explain(std::make_error_code(std::errc::permission_denied), directory);
+  }
+  if (status.IsCorruption()) {
+    return fmt::format(
+        "The store in {} is damaged ({}). `vigilmq store check` says what is affected; bring back a copy from before, or "
+        "move the directory away to begin with an empty store.",
+        directory.string(), text);
+  }
+  if (status.IsNotSupported()) return fmt::format("The store in {}: {}", directory.string(), status.getState());
+  return fmt::format("Cannot open the store in {}: {}. If the disk is well, `vigilmq store check` says more.",
+                     directory.string(), text);
+}
+
+struct Database::Setup {
+  std::shared_ptr<rocksdb::Cache> cache;
+  DBOptions db;
+  std::vector<rocksdb::ColumnFamilyDescriptor> families;
+};
+
+Database::Database(const Options& options, Access access)
+    : options_(options), access_(access), setup_(std::make_unique<Setup>()) {
+  setup_->cache = rocksdb::NewLRUCache(options.cache_bytes);
+  setup_->db = db_options(options);
+  setup_->db.write_buffer_manager = std::make_shared<rocksdb::WriteBufferManager>(options.buffered_bytes);
+  for (std::size_t i = 0; i < kFamilies; ++i) {
+    setup_->families.emplace_back(std::string(kFamilyNames[i]), family_options(static_cast<Family>(i), setup_->cache));
+  }
+}
+
+Database::~Database() { close(); }
+
+base::Result<std::unique_ptr<Database>, std::string> Database::open(const Options& options, Access access) {
+  if (access == Access::Write) TRY_VOID(prepare(options.directory));
+  std::unique_ptr<Database> database(new Database(options, access));
+  Status status = database->open_db();
+  if (status.ok()) status = database->check_format();
+  if (!status.ok()) return Err(explain(status, options.directory));
+  return database;
+}
+
+Status Database::open_db() {
+  // A store with families that are not in our list was written by a later version.
+  std::vector<std::string> there;
+  if (rocksdb::DB::ListColumnFamilies(setup_->db, options_.directory.string(), &there).ok()) {
+    for (const std::string& family : there) {
+      if (std::find(kFamilyNames.begin(), kFamilyNames.end(), family) != kFamilyNames.end()) continue;
+      return Status::NotSupported(fmt::format(
+          "it holds \"{}\", which this version of the broker does not know. Use the version that wrote it, or a later "
+          "one.",
+          family));
+    }
+  }
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  rocksdb::DB* db = nullptr;
+  const std::string path = options_.directory.string();
+  const Status status = access_ == Access::Write
+                            ? rocksdb::DB::Open(setup_->db, path, setup_->families, &handles, &db)
+                            : rocksdb::DB::OpenForReadOnly(setup_->db, path, setup_->families, &handles, &db);
+  if (!status.ok()) return status;
+  db_.reset(db);
+  std::copy(handles.begin(), handles.end(), handles_.begin());
+  return status;
+}
+
+Status Database::check_format() {
+  std::string value;
+  Status status = db_->Get({}, family(Family::Meta), slice(kFormatKey), &value);
+  if (status.IsNotFound() && access_ == Access::Write) {
+    std::vector<std::uint8_t> record;
+    encode_number(kFormat, record);
+    rocksdb::WriteBatch batch;
+    batch.Put(family(Family::Meta), slice(kFormatKey), slice(record));
+    format_ = kFormat;
+    return write(batch);
+  }
+  if (!status.ok()) return status.IsNotFound() ? Status::Corruption("it has no format number") : status;
+  const auto format = decode_number(base::as_bytes(value));
+  if (!format) return Status::Corruption("its format number is not readable");
+  if (*format > kFormat) {
+    return Status::NotSupported(
+        fmt::format("it was written by a newer version of the broker (format {}; this one knows formats up to {}). Use "
+                    "that version, or choose another directory.",
+                    *format, kFormat));
+  }
+  format_ = static_cast<std::uint32_t>(*format);
+  return {};
+}
+
+void Database::close() {
+  if (!db_) return;
+  for (rocksdb::ColumnFamilyHandle*& handle : handles_) {
+    if (handle != nullptr) db_->DestroyColumnFamilyHandle(handle);
+    handle = nullptr;
+  }
+  db_.reset();
+}
+
+void Database::use_from_this_thread() { rocksdb::SetPerfLevel(rocksdb::PerfLevel::kDisable); }
+
+Status Database::write(rocksdb::WriteBatch& batch) {
+  sequence_before_write_ = db_->GetLatestSequenceNumber();
+  rocksdb::WriteOptions how;
+  how.sync = options_.sync == Sync::Power;
+  return db_->Write(how, &batch);
+}
+
+Status Database::repair() {
+  // Opening reads the whole log: not before the disk takes something again.
+  if (Status status = probe(options_.directory); !status.ok()) return status;
+  close();
+  return open_db();
+}
+
+std::unique_ptr<rocksdb::Iterator> Database::scan(Family of, const rocksdb::ReadOptions& options) {
+  return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, family(of)));
+}
+
+rocksdb::ReadOptions Database::sequential() {
+  rocksdb::ReadOptions options;
+  options.readahead_size = 2 * kMiB;
+  options.fill_cache = false;
+  options.total_order_seek = true;
+  return options;
+}
+
+}  // namespace vigil::store

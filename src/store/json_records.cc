@@ -1,0 +1,367 @@
+#include "store/json_records.h"
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "broker/presence_record.h"
+#include "mqtt/utf8.h"
+#include "store/record_codec.h"
+
+namespace vigil::store {
+namespace {
+
+using base::Bytes;
+using base::Err;
+using broker::Position;
+using Json = nlohmann::ordered_json;
+using Buffer = std::vector<std::uint8_t>;
+using Converted = base::Result<Json, std::string>;
+
+constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+std::string base64(Bytes in) {
+  std::string out;
+  for (std::size_t i = 0; i < in.size(); i += 3) {
+    const auto at = [&](std::size_t k) { return i + k < in.size() ? std::uint32_t{in[i + k]} : 0U; };
+    const std::uint32_t three = (at(0) << 16U) | (at(1) << 8U) | at(2);
+    for (unsigned k = 0; k < 4; ++k) {
+      const bool there = i + k <= in.size();
+      out += there ? kAlphabet[(three >> (18U - 6U * k)) & 63U] : '=';
+    }
+  }
+  return out;
+}
+
+std::optional<Buffer> from_base64(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  while (text.ends_with('=')) text.remove_suffix(1);
+  Buffer out;
+  std::uint32_t bits = 0;
+  unsigned count = 0;
+  for (const char c : text) {
+    const std::size_t value = kAlphabet.find(c);
+    if (value == std::string_view::npos) return std::nullopt;
+    bits = (bits << 6U) | static_cast<std::uint32_t>(value);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    out.push_back(static_cast<std::uint8_t>(bits >> count));
+  }
+  return out;
+}
+
+// --- to JSON
+
+Json content(Bytes bytes) {
+  if (mqtt::valid_utf8(base::as_text(bytes))) return std::string(base::as_text(bytes));
+  return {{"base64", base64(bytes)}};
+}
+Json content(std::string_view text) { return content(base::as_bytes(text)); }
+Json when(std::int64_t ms) { return ms == broker::kNeverMs ? Json() : Json(ms); }
+Json place(const Position& position) { return Json::array({position.sequence, position.shard}); }
+unsigned number(mqtt::QoS qos) { return static_cast<unsigned>(qos); }
+
+Json will_json(const broker::StoredWill& will) {
+  Json json = {{"topic", content(will.topic)},         {"qos", number(will.qos)},
+               {"retain", will.retain},                {"delayS", will.delay_s},
+               {"dueMs", when(will.due_ms)},           {"properties", content(will.properties)},
+               {"payload", content(will.payload)}};
+  if (will.has_message_expiry) json["messageExpiryS"] = will.message_expiry_s;
+  return json;
+}
+
+Converted session_json(Bytes key, Bytes value) {
+  const auto at = read_position_key(key);
+  if (!at) return Err(std::string("the key of a session is not readable"));
+  TRY(const broker::PutSession s, decode_session(*at, value));
+  Json json = {{"kind", "session"},
+               {"session", place(*at)},
+               {"clientId", content(s.client_id)},
+               {"userName", content(s.user_name)},
+               {"epoch", s.epoch},
+               {"expiryS", s.expiry_s},
+               {"connected", s.connected},
+               {"expiresMs", when(s.expires_ms)},
+               {"sentBelow", s.sent_below},
+               {"nextSubscription", s.next_subscription}};
+  if (!s.will.empty()) json["will"] = will_json(s.will.front());
+  return json;
+}
+
+Converted subscription_json(Bytes key, Bytes value) {
+  TRY(const broker::PutSubscription s, decode_subscription(key, value));
+  return Json{{"kind", "subscription"},
+              {"session", place(s.session)},
+              {"number", s.number},
+              {"filter", content(s.text)},
+              {"subscriptionId", s.subscription_id},
+              {"qos", number(s.options.qos)},
+              {"noLocal", s.options.no_local},
+              {"retainAsPublished", s.options.retain_as_published},
+              {"retainHandling", static_cast<unsigned>(s.options.retain_handling)}};
+}
+
+Converted unreleased_json(Bytes key) {
+  const auto unreleased = read_unreleased_key(key);
+  if (!unreleased) return Err(std::string("the key of a packet identifier is not readable"));
+  return Json{
+      {"kind", "unreleased"}, {"session", place(unreleased->session)}, {"packetId", unreleased->packet_id}};
+}
+
+Json message_fields(const MessageView& m) {
+  Json json = {{"position", place(m.position)},
+               {"topic", content(m.topic)},
+               {"qos", number(m.qos)},
+               {"retain", m.retain},
+               {"expiresMs", when(m.expires_ms)},
+               {"properties", content(m.properties)},
+               {"payload", content(m.payload)}};
+  if (m.publisher != 0) json["publisher"] = m.publisher;
+  return json;
+}
+
+Converted entry_json(Bytes key, Bytes value) {
+  const auto at = read_entry_key(key);
+  if (!at) return Err(std::string("the key of a queued message is not readable"));
+  TRY(const Entry entry, decode_entry(value));
+  Json json = {{"kind", "queued"}, {"session", place(at->session)}, {"number", at->number}};
+  if (entry.head.released) {
+    json["released"] = true;
+    return json;
+  }
+  json["qos"] = number(entry.head.qos);
+  json["retain"] = entry.head.retain;
+  json["retainedAtSubscribe"] = entry.head.retained_at_subscribe;
+  json["share"] = entry.share;
+  json["subscriptionIds"] = std::vector<std::uint32_t>(entry.subscription_ids.begin(), entry.subscription_ids.end());
+  if (entry.head.shared) {
+    json["shared"] = place(entry.position);
+    json["contentBytes"] = entry.head.content_bytes;
+    json["expiresMs"] = when(entry.head.expires_ms);
+  } else {
+    json["message"] = message_fields(entry.message);
+  }
+  return json;
+}
+
+Converted message_json(std::string_view kind, Bytes key, Bytes value) {
+  TRY(const MessageView message, decode_message(value));
+  const bool right = kind == "retained" ? base::as_text(key) == message.topic
+                                        : read_position_key(key) == std::optional(message.position);
+  if (!right) return Err(std::string("a message is stored under a key that is not its own"));
+  Json json = {{"kind", kind}};
+  json.update(message_fields(message));
+  return json;
+}
+
+Converted presence_json(Bytes key, Bytes value) {
+  TRY(const broker::PresenceRecord record, broker::decode_presence(value));
+  return Json{{"kind", "presence"},
+              {"clientId", content(key)},
+              {"incarnation", record.incarnation},
+              {"connected", record.connected},
+              {"address", content(record.address)},
+              {"record", {{"base64", base64(value)}}}};
+}
+
+Converted meta_json(Bytes key, Bytes value) {
+  const auto what = decode_number(value);
+  if (!what) return Err(fmt::format("the number \"{}\" of the store is not readable", base::as_text(key)));
+  return Json{{"kind", "store"}, {"name", content(key)}, {"value", *what}};
+}
+
+// --- from JSON. Throws nlohmann's exceptions and this one.
+
+struct WrongLine {
+  std::string why;
+};
+
+Buffer buffer_of(const Json& json) {
+  if (json.is_string()) {
+    const auto& text = json.get_ref<const std::string&>();
+    return {text.begin(), text.end()};
+  }
+  const auto bytes = from_base64(json.at("base64").get_ref<const std::string&>());
+  if (!bytes) throw WrongLine{"what stands under \"base64\" is not base64"};
+  return *bytes;
+}
+std::string text_of(const Json& json) {
+  const Buffer bytes = buffer_of(json);
+  return {bytes.begin(), bytes.end()};
+}
+std::int64_t when_of(const Json& json) { return json.is_null() ? broker::kNeverMs : json.get<std::int64_t>(); }
+Position place_of(const Json& json) {
+  return {.sequence = json.at(0).get<std::uint64_t>(), .shard = json.at(1).get<broker::ShardId>()};
+}
+mqtt::QoS qos_of(const Json& json) {
+  const auto qos = json.get<unsigned>();
+  if (qos > 2) throw WrongLine{"a QoS is 0, 1 or 2"};
+  return static_cast<mqtt::QoS>(qos);
+}
+template <std::size_t kSize>
+Buffer buffer_of(const Key<kSize>& key) {
+  return {key.begin(), key.end()};
+}
+
+broker::StoredWill will_of(const Json& j) {
+  broker::StoredWill will{.topic = text_of(j.at("topic")),
+                          .payload = buffer_of(j.at("payload")),
+                          .properties = buffer_of(j.at("properties")),
+                          .qos = qos_of(j.at("qos")),
+                          .retain = j.at("retain").get<bool>(),
+                          .delay_s = j.at("delayS").get<std::uint32_t>(),
+                          .due_ms = when_of(j.at("dueMs"))};
+  will.has_message_expiry = j.contains("messageExpiryS");
+  if (will.has_message_expiry) will.message_expiry_s = j.at("messageExpiryS").get<std::uint32_t>();
+  return will;
+}
+
+RawRecord session_of(const Json& j) {
+  broker::PutSession s{.key = place_of(j.at("session")),
+                       .client_id = text_of(j.at("clientId")),
+                       .user_name = text_of(j.at("userName")),
+                       .epoch = j.at("epoch").get<std::uint64_t>(),
+                       .expiry_s = j.at("expiryS").get<std::uint32_t>(),
+                       .connected = j.at("connected").get<bool>(),
+                       .expires_ms = when_of(j.at("expiresMs")),
+                       .sent_below = j.at("sentBelow").get<std::uint64_t>(),
+                       .next_subscription = j.at("nextSubscription").get<std::uint32_t>()};
+  if (j.contains("will")) s.will.push_back(will_of(j.at("will")));
+  RawRecord raw{.family = Family::Sessions, .key = buffer_of(position_key(s.key))};
+  encode_session(s, raw.value);
+  return raw;
+}
+
+RawRecord subscription_of(const Json& j) {
+  const auto handling = j.at("retainHandling").get<unsigned>();
+  if (handling > 2) throw WrongLine{"retainHandling is 0, 1 or 2"};
+  const broker::PutSubscription s{.session = place_of(j.at("session")),
+                                  .number = j.at("number").get<std::uint32_t>(),
+                                  .subscription_id = j.at("subscriptionId").get<std::uint32_t>(),
+                                  .options = {.qos = qos_of(j.at("qos")),
+                                              .no_local = j.at("noLocal").get<bool>(),
+                                              .retain_as_published = j.at("retainAsPublished").get<bool>(),
+                                              .retain_handling = static_cast<mqtt::RetainHandling>(handling)},
+                                  .text = text_of(j.at("filter"))};
+  RawRecord raw{.family = Family::Subscriptions, .key = buffer_of(subscription_key(s.session, s.number))};
+  encode_subscription(s, raw.value);
+  return raw;
+}
+
+// What a MessageView refers to.
+struct OwnedMessage {
+  std::string topic;
+  Buffer properties;
+  Buffer payload;
+  MessageView view;
+
+  explicit OwnedMessage(const Json& j)
+      : topic(text_of(j.at("topic"))), properties(buffer_of(j.at("properties"))), payload(buffer_of(j.at("payload"))) {
+    view = {.topic = topic,
+            .properties = properties,
+            .payload = payload,
+            .qos = qos_of(j.at("qos")),
+            .retain = j.at("retain").get<bool>(),
+            .expires_ms = when_of(j.at("expiresMs")),
+            .position = place_of(j.at("position")),
+            .publisher = j.value("publisher", std::uint64_t{0})};
+  }
+  OwnedMessage(const OwnedMessage&) = delete;
+  OwnedMessage& operator=(const OwnedMessage&) = delete;
+};
+
+RawRecord entry_of(const Json& j) {
+  const EntryKey key{place_of(j.at("session")), j.at("number").get<std::uint64_t>()};
+  RawRecord raw{.family = Family::Queue, .key = buffer_of(entry_key(key))};
+  if (j.value("released", false)) {
+    encode_released(raw.value);
+    return raw;
+  }
+  broker::Terms terms{.qos = qos_of(j.at("qos")),
+                      .retain = j.at("retain").get<bool>(),
+                      .retained_at_subscribe = j.at("retainedAtSubscribe").get<bool>(),
+                      .share = j.at("share").get<std::uint32_t>()};
+  for (const Json& id : j.at("subscriptionIds")) terms.subscription_ids.push_back(id.get<std::uint32_t>());
+  if (j.contains("shared")) {
+    encode_shared_entry(terms, place_of(j.at("shared")), j.at("contentBytes").get<std::uint32_t>(),
+                        when_of(j.at("expiresMs")), raw.value);
+  } else {
+    const OwnedMessage message(j.at("message"));
+    encode_entry(terms, message.view, Placing::Inline, raw.value);
+  }
+  return raw;
+}
+
+RawRecord message_of(const Json& j, Family family) {
+  const OwnedMessage message(j);
+  const Bytes topic = base::as_bytes(message.topic);
+  RawRecord raw{.family = family};
+  raw.key = family == Family::Retained ? Buffer(topic.begin(), topic.end())
+                                       : buffer_of(position_key(message.view.position));
+  encode_message(message.view, raw.value);
+  return raw;
+}
+
+RawRecord unreleased_of(const Json& j) {
+  return {.family = Family::Unreleased,
+          .key = buffer_of(unreleased_key(place_of(j.at("session")), j.at("packetId").get<mqtt::PacketId>()))};
+}
+
+RawRecord meta_of(const Json& j) {
+  RawRecord raw{.family = Family::Meta, .key = buffer_of(j.at("name"))};
+  const auto value = j.at("value").get<std::uint64_t>();
+  if (base::as_text(raw.key) == kFormatKey && value > kFormat) {
+    throw WrongLine{fmt::format("it is of format {}, and this broker knows formats up to {}", value, kFormat)};
+  }
+  encode_number(value, raw.value);
+  return raw;
+}
+
+RawRecord raw_of(const Json& j) {
+  const auto& kind = j.at("kind").get_ref<const std::string&>();
+  if (kind == "store") return meta_of(j);
+  if (kind == "session") return session_of(j);
+  if (kind == "subscription") return subscription_of(j);
+  if (kind == "unreleased") return unreleased_of(j);
+  if (kind == "queued") return entry_of(j);
+  if (kind == "message") return message_of(j, Family::Messages);
+  if (kind == "retained") return message_of(j, Family::Retained);
+  if (kind == "presence") {
+    return {.family = Family::Presence, .key = buffer_of(j.at("clientId")), .value = buffer_of(j.at("record"))};
+  }
+  throw WrongLine{fmt::format("\"{}\" is no kind of record", kind)};
+}
+
+}  // namespace
+
+Converted record_to_json(Family family, Bytes key, Bytes value) {
+  switch (family) {
+    case Family::Meta: return meta_json(key, value);
+    case Family::Sessions: return session_json(key, value);
+    case Family::Subscriptions: return subscription_json(key, value);
+    case Family::Unreleased: return unreleased_json(key);
+    case Family::Queue: return entry_json(key, value);
+    case Family::Messages: return message_json("message", key, value);
+    case Family::Retained: return message_json("retained", key, value);
+    case Family::Presence: return presence_json(key, value);
+  }
+  return Err(std::string("no such family"));
+}
+
+base::Result<RawRecord, std::string> record_from_json(const Json& json) {
+  try {
+    RawRecord raw = raw_of(json);
+    // Nothing comes in that could not be read back.
+    TRY_VOID(record_to_json(raw.family, raw.key, raw.value));
+    return raw;
+  } catch (const WrongLine& wrong) {
+    return Err(wrong.why);
+  } catch (const nlohmann::json::exception& wrong) {
+    return Err(std::string(wrong.what()));
+  }
+}
+
+}  // namespace vigil::store

@@ -1,0 +1,31 @@
+// Records of the store as JSON objects, one a line, and back: what `vigilmq store export` writes and `import` reads.
+// docs/formats.md lists the fields.
+//
+// Text and payloads are JSON strings if they are valid UTF-8 without U+0000, and {"base64": "..."} if not. Positions
+// and keys of sessions are [sequence, shard]; moments are Unix time in milliseconds, null for "never".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "store/family.h"
+
+namespace vigil::store {
+
+struct RawRecord {
+  Family family = Family::Meta;
+  std::vector<std::uint8_t> key;
+  std::vector<std::uint8_t> value;
+  bool operator==(const RawRecord&) const = default;
+};
+
+// Decodes it as well, so an error is what is wrong with the record.
+base::Result<nlohmann::ordered_json, std::string> record_to_json(Family family, base::Bytes key, base::Bytes value);
+base::Result<RawRecord, std::string> record_from_json(const nlohmann::ordered_json& json);
+
+}  // namespace vigil::store

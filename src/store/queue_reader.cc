@@ -1,0 +1,142 @@
+#include "store/queue_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace vigil::store {
+namespace {
+
+// Entries looked at in one step of a sweep or a purge: well below a millisecond.
+constexpr unsigned kStep = 256;
+
+// The entries of one session from a number on.
+class QueueWalk {
+ public:
+  QueueWalk(Database& database, const broker::SessionKey& session, std::uint64_t from)
+      : end_(entry_key({session, UINT64_MAX})), bound_(slice(end_)) {
+    rocksdb::ReadOptions options;
+    options.iterate_upper_bound = &bound_;
+    it_ = database.scan(Family::Queue, options);
+    it_->Seek(slice(entry_key({session, from})));
+  }
+  bool valid() const { return it_->Valid(); }
+  void next() { it_->Next(); }
+  EntryKey key() const { return read_entry_key(bytes(it_->key())).value_or(EntryKey{}); }
+  base::Bytes record() const { return bytes(it_->value()); }
+
+ private:
+  EntryBytes end_;
+  rocksdb::Slice bound_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+};
+
+}  // namespace
+
+broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broker::Moment& now,
+                                 const std::deque<Sweep>& sweeps) {
+  broker::Loaded loaded{.session = request.session, .messages = {}, .next = 0};
+  std::uint64_t size = 0;
+  QueueWalk walk(database_, request.key, request.from);
+  for (; walk.valid(); walk.next()) {
+    const EntryKey key = walk.key();
+    const bool full = loaded.messages.size() >= request.most || size >= request.most_bytes;
+    if (full && !loaded.messages.empty()) {
+      loaded.next = loaded.messages.back().number + 1;
+      break;
+    }
+    auto entry = decode_entry(walk.record());
+    if (!entry) {
+      skip(key, entry.error());
+      continue;
+    }
+    const std::int64_t expires_ms = entry->head.expires_ms;
+    const bool claimed = std::any_of(sweeps.begin(), sweeps.end(),
+                                     [&](const Sweep& sweep) { return sweep.claims(key, expires_ms); });
+    if (claimed) continue;
+    broker::StoredMessage stored{.number = key.number, .released = entry->head.released};
+    if (!stored.released) {
+      stored.message = message(key, *entry, now);
+      if (!stored.message) continue;
+      stored.terms = entry->terms();
+      size += stored.message->size();
+    }
+    loaded.messages.push_back(std::move(stored));
+  }
+  return loaded;
+}
+
+broker::MessagePtr QueueReader::message(const EntryKey& key, const Entry& entry, const broker::Moment& now) {
+  if (!entry.head.shared) return to_message(entry.message, now);
+  if (const auto it = loaded_.find(entry.position); it != loaded_.end()) return it->second;
+  rocksdb::PinnableSlice record;
+  const rocksdb::Status status = database_.db().Get({}, database_.family(Family::Messages),
+                                                    slice(position_key(entry.position)), &record);
+  if (!status.ok()) {
+    skip(key, fmt::format("its message {}/{} cannot be read: {}", entry.position.sequence, entry.position.shard,
+                          status.ToString()));
+    return {};
+  }
+  const auto found = decode_message(bytes(record));
+  if (!found) {
+    skip(key, found.error());
+    return {};
+  }
+  broker::MessagePtr message = to_message(*found, now);
+  loaded_.emplace(entry.position, message);
+  return message;
+}
+
+void QueueReader::skip(const EntryKey& key, const std::string& why) {
+  if (!notice_) return;
+  notice_(NoticeKind::RecordSkipped,
+          fmt::format("The store skips message {} of the session {}/{}: {}. `vigilmq store check` shows what else is "
+                      "damaged.",
+                      key.number, key.session.sequence, key.session.shard, why));
+}
+
+bool QueueReader::sweep(Sweep& sweep, rocksdb::WriteBatch& batch) {
+  QueueWalk walk(database_, sweep.key, sweep.from);
+  for (unsigned looked = 0; walk.valid(); walk.next()) {
+    if (looked++ == kStep) return false;
+    const EntryKey key = walk.key();
+    sweep.from = key.number + 1;
+    const auto head = decode_entry_head(walk.record());
+    if (!head || head->released || head->expires_ms > sweep.now_ms) continue;
+    const auto entry = decode_entry(walk.record());
+    if (!entry) continue;
+    delete_entry(database_, references_, key, *entry, batch);
+    ++sweep.answer.messages;
+    sweep.answer.bytes += head->size();
+  }
+  return true;
+}
+
+bool QueueReader::purge(Purge& purge, rocksdb::WriteBatch& batch) {
+  QueueWalk walk(database_, purge.key, purge.from);
+  for (unsigned looked = 0; walk.valid(); walk.next()) {
+    if (looked++ == kStep) return false;
+    const EntryKey key = walk.key();
+    purge.from = key.number + 1;
+    if (const auto entry = decode_entry(walk.record())) {
+      delete_entry(database_, references_, key, *entry, batch);
+    } else {
+      batch.Delete(database_.family(Family::Queue), slice(entry_key(key)));
+    }
+  }
+  return purge_family(Family::Subscriptions, purge.key, batch) && purge_family(Family::Unreleased, purge.key, batch);
+}
+
+bool QueueReader::purge_family(Family family, const broker::SessionKey& session, rocksdb::WriteBatch& batch) {
+  const PositionBytes prefix = position_key(session);
+  const auto it = database_.scan(family, {});
+  it->Seek(slice(prefix));
+  for (unsigned looked = 0; it->Valid() && it->key().starts_with(slice(prefix)); it->Next()) {
+    if (looked++ == kStep) return false;
+    batch.Delete(database_.family(family), it->key());
+  }
+  return true;
+}
+
+}  // namespace vigil::store

@@ -1,0 +1,65 @@
+// What is read from the queues while the broker runs, in steps that are short: loads, sweeps of what has expired, and
+// the purge of what a session left behind.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <string>
+#include <vector>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <rocksdb/write_batch.h>
+
+#include "broker/change.h"
+#include "store/change_writer.h"
+#include "store/database.h"
+#include "store/record_codec.h"
+#include "store/references.h"
+
+namespace vigil::store {
+
+// A sweep that is under way.
+struct Sweep {
+  broker::ShardId shard = 0;
+  broker::SessionKey key;
+  std::int64_t now_ms = 0;
+  std::uint64_t from = 0;  // what has a lower number is done
+  broker::Swept answer;
+
+  // It will take this entry: nobody else is to count it.
+  bool claims(const EntryKey& entry, std::int64_t expires_ms) const {
+    return entry.session == key && entry.number >= from && expires_ms <= now_ms;
+  }
+};
+
+// A session that ended, and what of it is still there.
+struct Purge {
+  broker::SessionKey key;
+  std::uint64_t from = 0;  // of its queue
+};
+
+class QueueReader {
+ public:
+  QueueReader(Database& database, References& references, const Notice& notice)
+      : database_(database), references_(references), notice_(notice) {}
+
+  // Leaves out what the sweeps are about to take.
+  broker::Loaded load(const broker::LoadRequest& request, const broker::Moment& now, const std::deque<Sweep>& sweeps);
+  // One step: deletions of at most so many entries. True when it was the last one.
+  bool sweep(Sweep& sweep, rocksdb::WriteBatch& batch);
+  bool purge(Purge& purge, rocksdb::WriteBatch& batch);
+  // Messages that entries share are kept from one load to the next until this.
+  void forget_messages() { loaded_.clear(); }
+
+ private:
+  broker::MessagePtr message(const EntryKey& key, const Entry& entry, const broker::Moment& now);
+  void skip(const EntryKey& key, const std::string& why);
+  bool purge_family(Family family, const broker::SessionKey& key, rocksdb::WriteBatch& batch);
+
+  Database& database_;
+  References& references_;
+  const Notice& notice_;
+  boost::unordered_flat_map<broker::Position, broker::MessagePtr, PositionHash> loaded_;
+};
+
+}  // namespace vigil::store

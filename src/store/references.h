@@ -1,0 +1,38 @@
+// How many queue entries refer to each message that is stored once for several of them. In memory only: the queues
+// themselves say it, and are read when the broker starts.
+#pragma once
+
+#include <cstdint>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include "broker/ids.h"
+
+namespace vigil::store {
+
+struct PositionHash {
+  std::size_t operator()(const broker::Position& position) const {
+    return static_cast<std::size_t>((position.sequence * 64 + position.shard) * 0x9E37'79B9'7F4A'7C15U);
+  }
+};
+
+class References {
+ public:
+  bool contains(const broker::Position& message) const { return counts_.contains(message); }
+  // True if this is the first one.
+  bool add(const broker::Position& message) { return ++counts_[message] == 1; }
+  // True if this was the last one: the message is to be deleted.
+  bool drop(const broker::Position& message) {
+    const auto it = counts_.find(message);
+    if (it == counts_.end() || --it->second > 0) return false;
+    counts_.erase(it);
+    return true;
+  }
+  // Messages that are referred to.
+  std::size_t size() const { return counts_.size(); }
+
+ private:
+  boost::unordered_flat_map<broker::Position, std::uint32_t, PositionHash> counts_;
+};
+
+}  // namespace vigil::store

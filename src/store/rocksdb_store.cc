@@ -1,0 +1,380 @@
+#include "store/rocksdb_store.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <fmt/format.h>
+#include <rocksdb/write_batch.h>
+
+#include "base/check.h"
+#include "store/change_writer.h"
+#include "store/database.h"
+#include "store/queue_reader.h"
+#include "store/record_codec.h"
+#include "store/recovery.h"
+
+namespace vigil::store {
+namespace {
+
+using base::Err;
+using std::chrono::milliseconds;
+
+// A group ends behind the batch that takes it above this.
+constexpr std::size_t kGroupBytes = std::size_t{4} << 20U;
+// How long writing may have to wait for reading and cleaning.
+constexpr milliseconds kBesides{2};
+constexpr milliseconds kRetryEvery{250};
+constexpr std::chrono::seconds kNoticeEvery{10};
+// The clock floor is this far ahead of the time when it is written, and is written again half way there.
+constexpr std::int64_t kFloorAheadMs = 60'000;
+
+constexpr std::size_t kBytesAChange = 64;
+
+struct BytesOf {
+  const broker::Message* last = nullptr;
+  std::size_t sum = 0;
+
+  void operator()(const broker::Enqueue& c) {
+    // Receivers of one message come one after another.
+    if (std::exchange(last, c.message.get()) != c.message.get()) sum += c.message->size();
+  }
+  void operator()(const broker::PutRetained& c) { sum += c.message->size(); }
+  void operator()(const broker::PutPresence& c) { sum += c.client_id.size() + c.record.size(); }
+  void operator()(const broker::PutSession& c) { sum += c.client_id.size() + sizeof c; }
+  void operator()(const broker::PutSubscription& c) { sum += c.text.size(); }
+  template <class Other>
+  void operator()(const Other& /*change*/) {}
+};
+
+std::size_t bytes_of(const std::vector<broker::Change>& changes) {
+  BytesOf bytes;
+  for (const broker::Change& change : changes) std::visit(bytes, change);
+  return bytes.sum + changes.size() * kBytesAChange;
+}
+
+std::size_t bytes_of(const broker::StoreBatch& batch) {
+  std::size_t sum = bytes_of(batch.changes);
+  for (const broker::JointPart& part : batch.parts) sum += bytes_of(part.changes);
+  return sum;
+}
+
+template <class Session>
+bool names(const broker::Change& change, const Session& is_one) {
+  return std::visit(
+      [&](const auto& c) {
+        if constexpr (requires { c.session; }) return is_one(c.session);
+        return false;
+      },
+      change);
+}
+
+}  // namespace
+
+// What is written at once, and who is to be told.
+struct RocksdbStore::Group {
+  struct Answer {
+    bool told = false;
+    broker::Stored stored;
+  };
+  std::vector<ChangeSet> sets;
+  std::array<Answer, broker::kMaxShards> answers;
+  std::size_t bytes = 0;
+  std::int64_t unix_ms = 0;
+  std::vector<Load> loads;
+  std::vector<Sweep> sweeps;
+};
+
+RocksdbStore::RocksdbStore(std::unique_ptr<Database> database)
+    : database_(std::move(database)),
+      writer_(std::make_unique<ChangeWriter>(*database_, references_)),
+      reader_(std::make_unique<QueueReader>(*database_, references_, notice_)),
+      stored_(broker::kMaxShards) {}
+
+RocksdbStore::~RocksdbStore() { stop({}); }
+
+base::Result<std::unique_ptr<RocksdbStore>, std::string> RocksdbStore::open(const Options& options) {
+  TRY(auto database, Database::open(options, Access::Write));
+  return std::unique_ptr<RocksdbStore>(new RocksdbStore(std::move(database)));
+}
+
+base::Result<std::uint64_t, std::string> RocksdbStore::start_ms(std::int64_t wall_ms) {
+  std::string record;
+  const rocksdb::Status status = database_->db().Get({}, database_->family(Family::Meta), slice(kClockKey), &record);
+  if (!status.ok() && !status.IsNotFound()) return Err(explain(status, database_->directory()));
+  const std::uint64_t floor = decode_number(base::as_bytes(record)).value_or(0);
+  const std::uint64_t start = std::max(static_cast<std::uint64_t>(std::max<std::int64_t>(wall_ms, 0)), floor + 1);
+  clock_floor_ms_ = static_cast<std::int64_t>(start);
+  std::vector<std::uint8_t> number;
+  encode_number(start, number);
+  rocksdb::WriteBatch batch;
+  batch.Put(database_->family(Family::Meta), slice(kClockKey), slice(number));
+  if (const rocksdb::Status written = database_->write(batch); !written.ok()) {
+    return Err(explain(written, database_->directory()));
+  }
+  return start;
+}
+
+base::Result<void, std::string> RocksdbStore::recover(const broker::Moment& now,
+                                                      const std::function<void(broker::RecoveredFact&&)>& give,
+                                                      const Notice& notice) {
+  return store::recover(*database_, references_, now, notice, give);
+}
+
+void RocksdbStore::start(Reply reply, Notice notice) {
+  CHECK(!thread_.joinable());
+  reply_ = std::move(reply);
+  notice_ = std::move(notice);
+  thread_ = std::thread([this] { run(); });
+}
+
+bool RocksdbStore::stop(base::Duration patience) {
+  if (!thread_.joinable()) return complete_;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    give_up_at_ = Clock::now() + patience;
+  }
+  wake_.notify_one();
+  thread_.join();
+  return complete_;
+}
+
+void RocksdbStore::submit(broker::ShardId shard, broker::StoreBatch&& batch) {
+  CHECK(shard < broker::kMaxShards);
+  const std::size_t bytes = bytes_of(batch);
+  backlog_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  bool wake = false;
+  {
+    const std::lock_guard lock(mutex_);
+    incoming_.push_back({shard, std::move(batch), bytes});
+    wake = std::exchange(asleep_, false);
+  }
+  if (wake) wake_.notify_one();
+}
+
+// --- the thread
+
+void RocksdbStore::run() {
+  pthread_setname_np(pthread_self(), "store");
+  Database::use_from_this_thread();
+  bool going = true;
+  while (going && take_submitted()) {
+    while (going && !waiting_.empty()) going = write_group() && !out_of_patience();
+    if (going) going = read_and_clean();
+  }
+  complete_ = going;
+}
+
+bool RocksdbStore::take_submitted() {
+  std::unique_lock lock(mutex_);
+  if (!work_left()) {
+    asleep_ = incoming_.empty();
+    wake_.wait(lock, [this] { return !incoming_.empty() || stopping_; });
+    asleep_ = false;
+  }
+  taken_.swap(incoming_);
+  const bool last = stopping_ && taken_.empty();
+  lock.unlock();
+  std::move(taken_.begin(), taken_.end(), std::back_inserter(waiting_));
+  taken_.clear();
+  return !last;
+}
+
+bool RocksdbStore::write_group() {
+  Group group;
+  while (!waiting_.empty() && group.bytes < kGroupBytes) {
+    gather(std::move(waiting_.front()), group);
+    waiting_.pop_front();
+  }
+  rocksdb::WriteBatch batch;
+  std::vector<broker::SessionKey> ended;
+  writer_->append(group.sets, batch, ended);
+  if (batch.Count() > 0) {
+    raise_clock_floor(group.unix_ms, batch);
+    if (!commit(batch)) return false;
+  }
+  for (const broker::SessionKey& key : ended) {
+    purges_.push_back({.key = key});
+    if (!held_.empty()) ended_.insert(key);
+  }
+  if (held_.empty()) ended_.clear();
+  backlog_bytes_.fetch_sub(group.bytes, std::memory_order_relaxed);
+  answer(group);
+  std::move(group.loads.begin(), group.loads.end(), std::back_inserter(loads_));
+  std::move(group.sweeps.begin(), group.sweeps.end(), std::back_inserter(sweeps_));
+  return true;
+}
+
+void RocksdbStore::gather(Submitted&& from, Group& group) {
+  broker::StoreBatch& batch = from.batch;
+  group.bytes += from.bytes;
+  group.unix_ms = std::max(group.unix_ms, batch.at.unix_ms);
+  for (broker::JointPart& part : batch.parts) {
+    const std::size_t bytes = bytes_of(part.changes);
+    group.bytes -= bytes;  // until it is written
+    held_[part.joint].push_back({from.shard, batch.at, std::move(part.changes), bytes});
+  }
+  for (const broker::JointId joint : batch.commits) commit_joint(joint, from.shard, group);
+  if (!batch.changes.empty()) group.sets.push_back({batch.at, std::move(batch.changes)});
+  if (batch.number > 0) {
+    Group::Answer& answer = group.answers[from.shard];
+    answer.told = true;
+    stored_[from.shard] = batch.number;
+  }
+  for (const broker::LoadRequest& load : batch.loads) group.loads.push_back({from.shard, batch.at, load});
+  for (const broker::SweepRequest& sweep : batch.sweeps) {
+    group.sweeps.push_back({.shard = from.shard,
+                            .key = sweep.key,
+                            .now_ms = batch.at.unix_ms,
+                            .from = sweep.from,
+                            .answer = {.session = sweep.session}});
+  }
+}
+
+void RocksdbStore::commit_joint(broker::JointId joint, broker::ShardId committer, Group& group) {
+  const auto tell = [&](broker::ShardId shard) {
+    Group::Answer& answer = group.answers[shard];
+    answer.told = true;
+    std::vector<broker::JointId>& joints = answer.stored.joints;
+    if (joints.empty() || joints.back() != joint) joints.push_back(joint);
+  };
+  tell(committer);
+  const auto it = held_.find(joint);
+  if (it == held_.end()) return;
+  for (Held& held : it->second) {
+    tell(held.shard);
+    group.bytes += held.bytes;
+    if (!ended_.empty()) {
+      std::erase_if(held.changes, [this](const broker::Change& change) {
+        return names(change, [this](const broker::SessionKey& key) { return ended_.contains(key); });
+      });
+    }
+    group.sets.push_back({held.at, std::move(held.changes)});
+  }
+  held_.erase(it);
+}
+
+void RocksdbStore::raise_clock_floor(std::int64_t unix_ms, rocksdb::WriteBatch& batch) {
+  if (unix_ms + kFloorAheadMs / 2 <= clock_floor_ms_) return;
+  clock_floor_ms_ = unix_ms + kFloorAheadMs;
+  std::vector<std::uint8_t> record;
+  encode_number(static_cast<std::uint64_t>(clock_floor_ms_), record);
+  batch.Put(database_->family(Family::Meta), slice(kClockKey), slice(record));
+}
+
+void RocksdbStore::answer(Group& group) {
+  for (std::size_t shard = 0; shard < group.answers.size(); ++shard) {
+    Group::Answer& answer = group.answers[shard];
+    if (!answer.told) continue;
+    answer.stored.number = stored_[shard];
+    std::vector<broker::StoreReply> replies;
+    replies.emplace_back(std::move(answer.stored));
+    reply_(static_cast<broker::ShardId>(shard), std::move(replies));
+  }
+}
+
+// --- between the groups
+
+bool RocksdbStore::work_left() const { return !loads_.empty() || !sweeps_.empty() || !purges_.empty(); }
+
+bool RocksdbStore::read_and_clean() {
+  const Clock::time_point until = Clock::now() + kBesides;
+  serve_loads(until);
+  // One step of each at least, so that many loads do not keep them from ever happening.
+  do {
+    if (!sweep_step() || !purge_step()) return false;
+  } while ((!sweeps_.empty() || !purges_.empty()) && Clock::now() < until);
+  return true;
+}
+
+void RocksdbStore::serve_loads(Clock::time_point until) {
+  if (loads_.empty()) return;
+  std::array<std::vector<broker::StoreReply>, broker::kMaxShards> replies;
+  do {
+    const Load load = std::move(loads_.front());
+    loads_.pop_front();
+    replies[load.shard].emplace_back(reader_->load(load.request, load.at, sweeps_));
+  } while (!loads_.empty() && Clock::now() < until);
+  reader_->forget_messages();
+  for (std::size_t shard = 0; shard < replies.size(); ++shard) {
+    if (!replies[shard].empty()) reply_(static_cast<broker::ShardId>(shard), std::move(replies[shard]));
+  }
+}
+
+bool RocksdbStore::sweep_step() {
+  if (sweeps_.empty()) return true;
+  rocksdb::WriteBatch batch;
+  Sweep& sweep = sweeps_.front();
+  const bool done = reader_->sweep(sweep, batch);
+  if (batch.Count() > 0 && !commit(batch)) return false;
+  if (!done) return true;
+  std::vector<broker::StoreReply> replies;
+  replies.emplace_back(sweep.answer);
+  const broker::ShardId shard = sweep.shard;
+  sweeps_.pop_front();
+  reply_(shard, std::move(replies));
+  return true;
+}
+
+bool RocksdbStore::purge_step() {
+  rocksdb::WriteBatch batch;
+  // Most sessions leave little behind: many of them fit a step.
+  for (int sessions = 0; sessions < 16 && !purges_.empty() && batch.Count() < 256; ++sessions) {
+    if (reader_->purge(purges_.front(), batch)) purges_.pop_front();
+    // What is deleted is deleted for the next look only when it is written.
+    if (batch.Count() >= 256) break;
+  }
+  return batch.Count() == 0 || commit(batch);
+}
+
+// --- when the disk refuses
+
+bool RocksdbStore::commit(rocksdb::WriteBatch& batch) {
+  const rocksdb::Status status = database_->write(batch);
+  return status.ok() || insist(batch, status);
+}
+
+bool RocksdbStore::insist(rocksdb::WriteBatch& batch, const rocksdb::Status& failure) {
+  next_notice_ = {};
+  tell_failure(failure);
+  for (;;) {
+    if (!pause(kRetryEvery)) return false;
+    rocksdb::Status status = database_->repair();
+    if (status.ok() && database_->failed_write_is_there()) break;
+    if (status.ok()) status = database_->write(batch);
+    if (status.ok()) break;
+    tell_failure(status);
+  }
+  if (notice_) notice_(NoticeKind::WritesAgain, "The store writes again; nothing was lost.");
+  return true;
+}
+
+void RocksdbStore::tell_failure(const rocksdb::Status& failure) {
+  const Clock::time_point now = Clock::now();
+  if (!notice_ || now < next_notice_) return;
+  next_notice_ = now + kNoticeEvery;
+  notice_(NoticeKind::WritingFails,
+          fmt::format("The store cannot write to {}: {}. Nothing is acknowledged until it can; it keeps trying. Make "
+                      "room on the disk, or mend it.",
+                      database_->directory().string(), failure.ToString()));
+}
+
+bool RocksdbStore::pause(milliseconds time) {
+  std::unique_lock lock(mutex_);
+  const Clock::time_point until = Clock::now() + time;
+  wake_.wait_until(lock, until, [this] { return stopping_; });
+  if (!stopping_) return true;
+  if (Clock::now() >= give_up_at_) return false;
+  wake_.wait_until(lock, std::min(until, give_up_at_), [] { return false; });
+  return true;
+}
+
+bool RocksdbStore::out_of_patience() {
+  const std::lock_guard lock(mutex_);
+  return stopping_ && Clock::now() >= give_up_at_ && !(waiting_.empty() && incoming_.empty());
+}
+
+}  // namespace vigil::store

@@ -1,0 +1,150 @@
+// The store on RocksDB: one thread that writes what all shards hand over, in groups, and reads for them.
+//
+//   open ──► start_ms, recover (the caller's thread) ──► start ──► submit ... (the store's thread) ──► stop
+//
+// What has come by the time the last write is done is the next group: one write, one sync, for all shards. A batch is
+// never torn apart, and goes to the log together with the parts of the joints that it commits. Between groups there is
+// time, at most two milliseconds at once, for loads, for sweeps and for clearing away what ended sessions left.
+//
+// When the disk refuses a write, the group is kept and tried again until it takes it; nothing is answered and nothing
+// else is written meanwhile. Each time the database is opened anew, so that what was half written is thrown away, and
+// what had reached the log as a whole is not written twice. Batches pile up then; backlog_bytes() shows it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "broker/moment.h"
+#include "store/references.h"
+#include "store/store.h"
+
+namespace rocksdb {
+class Status;
+class WriteBatch;
+}  // namespace rocksdb
+
+namespace vigil::store {
+
+class ChangeWriter;
+class Database;
+class QueueReader;
+struct ChangeSet;
+struct Purge;
+struct Sweep;
+
+class RocksdbStore final : public Store {
+ public:
+  // Makes the directory and an empty store in it if they are not there. An error is one sentence for the operator.
+  static base::Result<std::unique_ptr<RocksdbStore>, std::string> open(const Options& options);
+  // Stops without patience if nobody has.
+  ~RocksdbStore() override;
+
+  // Before start(). A time for the numbers of this run: not before `wall_ms`, and after every time that an earlier run
+  // can have used, even if the wall clock was set back meanwhile.
+  base::Result<std::uint64_t, std::string> start_ms(std::int64_t wall_ms);
+  // Before start(). Everything that is stored: presence, retained messages, then the sessions in the order of their
+  // keys. The messages of sessions stay on disk. May be called without a notice.
+  base::Result<void, std::string> recover(const broker::Moment& now,
+                                          const std::function<void(broker::RecoveredFact&&)>& give,
+                                          const Notice& notice = {});
+
+  // Starts the store's thread. `reply` and `notice` are called on it; batches that were submitted before wait for it.
+  void start(Reply reply, Notice notice);
+  // Writes everything that was handed over, and ends the thread. False if the disk, or the time, did not allow all of
+  // it. Nothing may be submitted afterwards.
+  bool stop(base::Duration patience);
+
+  void submit(broker::ShardId shard, broker::StoreBatch&& batch) override;
+  std::size_t backlog_bytes() const override { return backlog_bytes_.load(std::memory_order_relaxed); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  struct Submitted {
+    broker::ShardId shard = 0;
+    broker::StoreBatch batch;
+    std::size_t bytes = 0;
+  };
+  // A part of a joint that nobody has committed.
+  struct Held {
+    broker::ShardId shard = 0;
+    broker::Moment at;
+    std::vector<broker::Change> changes;
+    std::size_t bytes = 0;
+  };
+  struct Load {
+    broker::ShardId shard = 0;
+    broker::Moment at;
+    broker::LoadRequest request;
+  };
+  struct Group;
+
+  explicit RocksdbStore(std::unique_ptr<Database> database);
+
+  // The thread.
+  void run();
+  bool take_submitted();
+  bool write_group();
+  void gather(Submitted&& from, Group& group);
+  void commit_joint(broker::JointId joint, broker::ShardId committer, Group& group);
+  void raise_clock_floor(std::int64_t unix_ms, rocksdb::WriteBatch& batch);
+  void answer(Group& group);
+
+  bool work_left() const;
+  bool read_and_clean();
+  void serve_loads(Clock::time_point until);
+  bool sweep_step();
+  bool purge_step();
+
+  // Writes, and if need be keeps on trying until it is written. False if stop() lost its patience first.
+  bool commit(rocksdb::WriteBatch& batch);
+  bool insist(rocksdb::WriteBatch& batch, const rocksdb::Status& failure);
+  bool pause(std::chrono::milliseconds time);
+  bool out_of_patience();
+  void tell_failure(const rocksdb::Status& failure);
+
+  std::unique_ptr<Database> database_;
+  References references_;
+  std::unique_ptr<ChangeWriter> writer_;
+  std::unique_ptr<QueueReader> reader_;
+  Reply reply_;
+  Notice notice_;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<Submitted> incoming_;
+  bool asleep_ = false;
+  bool stopping_ = false;
+  Clock::time_point give_up_at_;
+  std::atomic<std::size_t> backlog_bytes_ = 0;
+
+  // Of the thread only.
+  std::deque<Submitted> waiting_;
+  std::vector<Submitted> taken_;
+  std::vector<std::uint64_t> stored_;  // by shard: the number of the last batch that is written
+  boost::unordered_flat_map<broker::JointId, std::vector<Held>> held_;
+  // Sessions that ended while parts are held: what the parts say of them is void.
+  boost::unordered_flat_set<broker::Position, PositionHash> ended_;
+  std::deque<Load> loads_;
+  std::deque<Sweep> sweeps_;
+  std::deque<Purge> purges_;
+  std::int64_t clock_floor_ms_ = 0;
+  Clock::time_point next_notice_;
+  bool complete_ = false;
+  std::thread thread_;
+};
+
+}  // namespace vigil::store

@@ -1,0 +1,334 @@
+#include "store/tool.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <boost/unordered/unordered_flat_set.hpp>
+#include <fmt/format.h>
+#include <rocksdb/write_batch.h>
+
+#include "store/database.h"
+#include "store/json_records.h"
+#include "store/record_codec.h"
+#include "store/references.h"
+
+namespace vigil::store {
+namespace {
+
+using base::Err;
+using broker::Position;
+using Positions = boost::unordered_flat_set<Position, PositionHash>;
+using Opened = base::Result<std::unique_ptr<Database>, std::string>;
+
+constexpr std::size_t kWriteAtOnce = std::size_t{1} << 20U;
+// Findings that are written out; of more only the number is told.
+constexpr std::uint64_t kFindingsShown = 50;
+
+// The lock that a broker holds on its store.
+bool broker_runs_on(const std::filesystem::path& directory) {
+  const int fd = ::open((directory / "LOCK").c_str(), O_RDWR | O_CLOEXEC);
+  if (fd < 0) return false;
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  const bool held = ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  ::close(fd);
+  return held;
+}
+
+Opened open_to_read(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (!std::filesystem::exists(directory / "CURRENT", error)) {
+    return Err(
+        fmt::format("There is no store in {}. Name the directory that holds a file CURRENT.", directory.string()));
+  }
+  if (broker_runs_on(directory)) {
+    return Err(fmt::format("A broker is running on the store in {}. Stop it first, or work on a copy of the directory.",
+                           directory.string()));
+  }
+  return Database::open({.directory = directory}, Access::ReadOnly);
+}
+
+// Every record of a family, in order; stops at what RocksDB cannot read.
+template <class See>
+rocksdb::Status for_each(Database& database, Family family, See see) {
+  const auto it = database.scan(family, Database::sequential());
+  for (it->SeekToFirst(); it->Valid(); it->Next()) see(bytes(it->key()), bytes(it->value()));
+  return it->status();
+}
+
+std::string text(const Position& position) { return fmt::format("{}/{}", position.sequence, position.shard); }
+
+// --- inspect
+
+struct Summary {
+  std::array<std::uint64_t, kFamilies> records{};
+  std::uint64_t released = 0;
+  std::uint64_t shared = 0;
+  std::uint64_t queued_bytes = 0;
+  std::uint64_t unreadable = 0;
+  std::optional<Position> oldest;
+  std::optional<Position> newest;
+};
+
+void add_entry(base::Bytes record, Summary& to) {
+  const auto entry = decode_entry(record);
+  if (!entry) {
+    ++to.unreadable;
+    return;
+  }
+  to.queued_bytes += entry->head.size();
+  to.shared += entry->head.shared ? 1 : 0;
+  if (entry->head.released) {
+    ++to.released;
+    return;
+  }
+  to.oldest = std::min(to.oldest.value_or(entry->position), entry->position);
+  to.newest = std::max(to.newest.value_or(entry->position), entry->position);
+}
+
+int inspect(Database& database, std::ostream& out, std::ostream& err) {
+  Summary sum;
+  std::uint64_t clock = 0;
+  for (std::size_t i = 0; i < kFamilies; ++i) {
+    const auto family = static_cast<Family>(i);
+    const rocksdb::Status status = for_each(database, family, [&](base::Bytes key, base::Bytes value) {
+      ++sum.records[i];
+      if (family == Family::Queue) add_entry(value, sum);
+      if (family == Family::Meta && base::as_text(key) == kClockKey) clock = decode_number(value).value_or(0);
+    });
+    if (!status.ok()) {
+      err << explain(status, database.directory()) << '\n';
+      return 1;
+    }
+  }
+  const auto count = [&](Family family) { return sum.records[static_cast<std::size_t>(family)]; };
+  out << fmt::format("format               {}\n", database.format());
+  out << fmt::format("clock floor          {} ms (Unix time)\n", clock);
+  out << fmt::format("sessions             {}\n", count(Family::Sessions));
+  out << fmt::format("subscriptions        {}\n", count(Family::Subscriptions));
+  out << fmt::format("packet identifiers   {} (QoS 2, received and not released)\n", count(Family::Unreleased));
+  out << fmt::format("queued messages      {} ({} bytes; {} shared, {} released)\n", count(Family::Queue),
+                     sum.queued_bytes, sum.shared, sum.released);
+  out << fmt::format("messages stored once {}\n", count(Family::Messages));
+  out << fmt::format("oldest and newest    {} {}\n", sum.oldest ? text(*sum.oldest) : "-",
+                     sum.newest ? text(*sum.newest) : "-");
+  out << fmt::format("retained messages    {}\n", count(Family::Retained));
+  out << fmt::format("presence records     {}\n", count(Family::Presence));
+  if (sum.unreadable > 0) out << fmt::format("unreadable records   {}: see `vigilmq store check`\n", sum.unreadable);
+  for (std::size_t i = 0; i < kFamilies; ++i) {
+    std::uint64_t size = 0;
+    database.db().GetIntProperty(database.family(static_cast<Family>(i)), "rocksdb.total-sst-files-size", &size);
+    out << fmt::format("on disk              {} bytes in {}\n", size, kFamilyNames[i]);
+  }
+  return 0;
+}
+
+// --- check
+
+class Check {
+ public:
+  Check(Database& database, std::ostream& out, std::ostream& err) : database_(database), out_(out), err_(err) {}
+  int run();
+
+ private:
+  void checksums();
+  void decode_all(Family family);
+  void look_at(Family family, base::Bytes key, base::Bytes value);
+  void look_at_entry(const Position& session, base::Bytes value);
+  void references();
+  void finding(const std::string& what);
+
+  Database& database_;
+  std::ostream& out_;
+  std::ostream& err_;
+  Positions sessions_;
+  Positions ended_;  // sessions that are gone while something of them is left
+  Positions messages_;
+  Positions wanted_;  // messages that entries refer to
+  std::uint64_t records_ = 0;
+  std::uint64_t left_behind_ = 0;
+  std::uint64_t findings_ = 0;
+};
+
+int Check::run() {
+  checksums();
+  // Sessions first, and messages before the entries that refer to them.
+  for (const Family family : {Family::Meta, Family::Sessions, Family::Subscriptions, Family::Unreleased,
+                              Family::Messages, Family::Queue, Family::Retained, Family::Presence}) {
+    decode_all(family);
+  }
+  references();
+  out_ << fmt::format("{} records read, of {} sessions\n", records_, sessions_.size());
+  if (left_behind_ > 0) {
+    out_ << fmt::format("{} records are left of {} sessions that ended: no harm, the next start clears them away\n",
+                        left_behind_, ended_.size());
+  }
+  if (findings_ == 0) {
+    out_ << "the store is sound\n";
+    return 0;
+  }
+  err_ << fmt::format(
+      "{} findings in {}. A broker skips what it cannot read and serves the rest. Bring back a copy from before; or, "
+      "to keep what is readable: `vigilmq store export`, then `vigilmq store import` into a new directory.\n",
+      findings_, database_.directory().string());
+  return 1;
+}
+
+void Check::checksums() {
+  rocksdb::ReadOptions options;
+  options.readahead_size = std::size_t{2} << 20U;
+  const rocksdb::Status status = database_.db().VerifyChecksum(options);
+  if (!status.ok()) finding("a checksum is wrong: " + status.ToString());
+}
+
+void Check::decode_all(Family family) {
+  const rocksdb::Status status = for_each(database_, family, [&](base::Bytes key, base::Bytes value) {
+    ++records_;
+    const auto json = record_to_json(family, key, value);
+    if (json) {
+      look_at(family, key, value);
+    } else {
+      finding(fmt::format("{}: {}", name(family), json.error()));
+    }
+  });
+  if (!status.ok()) finding(fmt::format("{} cannot be read to its end: {}", name(family), status.ToString()));
+}
+
+void Check::look_at(Family family, base::Bytes key, base::Bytes value) {
+  const Position first = read_position_key(key.first(std::min(key.size(), sizeof(PositionBytes)))).value_or(Position{});
+  switch (family) {
+    case Family::Sessions: sessions_.insert(first); break;
+    case Family::Messages: messages_.insert(first); break;
+    case Family::Subscriptions:
+    case Family::Unreleased:
+    case Family::Queue:
+      if (!sessions_.contains(first)) {
+        ++left_behind_;
+        ended_.insert(first);
+      }
+      if (family == Family::Queue) look_at_entry(first, value);
+      break;
+    default: break;
+  }
+}
+
+void Check::look_at_entry(const Position& session, base::Bytes value) {
+  const auto entry = decode_entry(value);
+  if (!entry || !entry->head.shared) return;
+  wanted_.insert(entry->position);
+  if (messages_.contains(entry->position)) return;
+  finding(fmt::format("the session {} waits for the message {}, which is not there", text(session),
+                      text(entry->position)));
+}
+
+void Check::references() {
+  for (const Position& message : messages_) {
+    if (!wanted_.contains(message)) finding(fmt::format("nobody waits for the message {}", text(message)));
+  }
+}
+
+void Check::finding(const std::string& what) {
+  if (++findings_ <= kFindingsShown) err_ << what << '\n';
+  if (findings_ == kFindingsShown) err_ << "(more findings are counted only)\n";
+}
+
+// --- export and import
+
+int export_all(Database& database, std::ostream& out, std::ostream& err) {
+  std::uint64_t left_out = 0;
+  for (std::size_t i = 0; i < kFamilies; ++i) {
+    const auto family = static_cast<Family>(i);
+    const rocksdb::Status status = for_each(database, family, [&](base::Bytes key, base::Bytes value) {
+      if (const auto json = record_to_json(family, key, value)) {
+        out << json->dump() << '\n';
+      } else {
+        ++left_out;
+        err << fmt::format("left out, of {}: {}\n", name(family), json.error());
+      }
+    });
+    if (!status.ok()) {
+      ++left_out;
+      err << fmt::format("{} cannot be read to its end: {}\n", name(family), status.ToString());
+    }
+  }
+  out.flush();
+  if (!out) {
+    err << "The export is not complete: writing it failed. Is there room where it goes?\n";
+    return 1;
+  }
+  return left_out == 0 ? 0 : 1;
+}
+
+base::Result<std::uint64_t, std::string> import_lines(Database& database, std::istream& in) {
+  rocksdb::WriteBatch batch;
+  std::uint64_t number = 0;
+  std::string line;
+  const auto write = [&](std::size_t at_least) -> base::Result<void, std::string> {
+    if (batch.GetDataSize() < at_least || batch.Count() == 0) return {};
+    const rocksdb::Status status = database.write(batch);
+    batch.Clear();
+    if (!status.ok()) return Err(explain(status, database.directory()));
+    return {};
+  };
+  while (std::getline(in, line)) {
+    ++number;
+    if (line.empty()) continue;
+    const auto json = nlohmann::ordered_json::parse(line, nullptr, false);
+    if (json.is_discarded()) return Err(fmt::format("Line {} is no JSON.", number));
+    const auto record = record_from_json(json);
+    if (!record) return Err(fmt::format("Line {} is no record of a store: {}.", number, record.error()));
+    batch.Put(database.family(record->family), slice(record->key), slice(record->value));
+    TRY_VOID(write(kWriteAtOnce));
+  }
+  TRY_VOID(write(0));
+  return number;
+}
+
+int import_all(const std::filesystem::path& directory, std::istream& in, std::ostream& err) {
+  std::error_code error;
+  if (std::filesystem::exists(directory, error) && !std::filesystem::is_empty(directory, error)) {
+    err << fmt::format("{} is not empty. Import into a new directory; what is there is left as it is.\n",
+                       directory.string());
+    return 1;
+  }
+  auto database = Database::open({.directory = directory, .sync = Sync::Power}, Access::Write);
+  if (!database) {
+    err << database.error() << '\n';
+    return 1;
+  }
+  const auto lines = import_lines(**database, in);
+  database->reset();
+  if (!lines) {
+    std::filesystem::remove_all(directory, error);
+    err << lines.error() << " Nothing was imported.\n";
+    return 1;
+  }
+  err << fmt::format("{} lines imported into {}\n", *lines, directory.string());
+  return 0;
+}
+
+}  // namespace
+
+int run(const ToolRequest& request, std::istream& in, std::ostream& out, std::ostream& err) {
+  if (request.command == ToolRequest::Command::Import) return import_all(request.directory, in, err);
+  const auto database = open_to_read(request.directory);
+  if (!database) {
+    err << database.error() << '\n';
+    return 1;
+  }
+  switch (request.command) {
+    case ToolRequest::Command::Inspect: return inspect(**database, out, err);
+    case ToolRequest::Command::Check: return Check(**database, out, err).run();
+    default: return export_all(**database, out, err);
+  }
+}
+
+}  // namespace vigil::store

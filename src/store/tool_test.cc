@@ -1,0 +1,213 @@
+#include "store/tool.h"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "broker/presence_record.h"
+#include "store/json_records.h"
+#include "store/record_codec.h"
+#include "store/store_driver_test.h"
+
+namespace vigil::store {
+namespace {
+
+using Command = ToolRequest::Command;
+
+struct Result {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+Result use(Command command, const std::filesystem::path& directory, const std::string& input = {}) {
+  std::istringstream in(input);
+  std::ostringstream out;
+  std::ostringstream err;
+  const int status = run({command, directory}, in, out, err);
+  return {status, out.str(), err.str()};
+}
+
+std::vector<std::uint8_t> presence(const std::string& client_id) {
+  broker::PresenceRecord record;
+  record.client_id = client_id;
+  record.incarnation = 5;
+  std::vector<std::uint8_t> bytes;
+  broker::encode_presence(record, bytes);
+  return bytes;
+}
+
+// One of everything.
+void fill(const std::filesystem::path& directory) {
+  Driver store(directory);
+  EXPECT_TRUE(store.store().start_ms(kNoon).has_value());
+  store.start();
+  broker::PutSession with_will = session(1, "a");
+  with_will.will = {{.topic = "w", .payload = {0xFF, 0}, .has_message_expiry = true, .message_expiry_s = 4}};
+  const broker::MessagePtr shared = message("shared", "for two", 40);
+  const broker::MessagePtr binary = message("binary", std::string("\x00\xFF\x01", 3), 41, kNow.at + base::seconds(9));
+  store.write({with_will, session(2, "b"),
+               broker::PutSubscription{session_key(1), 1, 9, {.qos = mqtt::QoS::AtLeastOnce}, "x/#"},
+               broker::PutUnreleased{session_key(2), 77}, broker::Enqueue{session_key(1), 1, shared, {}},
+               broker::Enqueue{session_key(2), 1, shared, {.subscription_ids = {4, 5}}},
+               broker::Enqueue{session_key(2), 2, binary, {.qos = mqtt::QoS::ExactlyOnce, .share = 3}},
+               broker::Enqueue{session_key(2), 3, message("r", "r", 42), {}},
+               broker::PutRetained{message("kept", "yes", 43)}, broker::PutPresence{"a", presence("a")}});
+  store.write({broker::Release{session_key(2), 3, {42, 3}}});
+}
+
+TEST(StoreTool, InspectsAStore) {
+  const TempDirectory directory;
+  fill(directory.path());
+  const Result result = use(Command::Inspect, directory.path());
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("format               1\n"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("sessions             2\n"), std::string::npos);
+  EXPECT_NE(result.out.find("queued messages      4 ("), std::string::npos);
+  EXPECT_NE(result.out.find("2 shared, 1 released"), std::string::npos);
+  EXPECT_NE(result.out.find("oldest and newest    40/3 41/3\n"), std::string::npos);
+}
+
+TEST(StoreTool, ImportsWhatItExported) {
+  const TempDirectory directory;
+  fill(directory.path() / "from");
+  const Result exported = use(Command::Export, directory.path() / "from");
+  ASSERT_EQ(exported.status, 0) << exported.err;
+  EXPECT_NE(exported.out.find(R"("payload":"for two")"), std::string::npos) << exported.out;
+  EXPECT_NE(exported.out.find(R"("payload":{"base64":"AP8B"})"), std::string::npos) << exported.out;
+  const Result imported = use(Command::Import, directory.path() / "to", exported.out);
+  ASSERT_EQ(imported.status, 0) << imported.err;
+  EXPECT_EQ(use(Command::Export, directory.path() / "to").out, exported.out);
+  EXPECT_EQ(records(directory.path() / "to"), records(directory.path() / "from"));
+  EXPECT_EQ(use(Command::Check, directory.path() / "to").status, 0);
+}
+
+TEST(StoreTool, ImportsIntoNothingButAnEmptyDirectory) {
+  const TempDirectory directory;
+  std::ofstream(directory.path() / "file") << "mine";
+  const Result result = use(Command::Import, directory.path());
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("is not empty"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(directory.path() / "file"));
+}
+
+TEST(StoreTool, ImportsAllOrNothing) {
+  const TempDirectory directory;
+  const auto to = directory.path() / "to";
+  const std::string good = R"({"kind":"unreleased","session":[1,2],"packetId":3})";
+  EXPECT_EQ(use(Command::Import, to, good + "\n{broken").err, "Line 2 is no JSON. Nothing was imported.\n");
+  EXPECT_FALSE(std::filesystem::exists(to));
+  for (const char* bad :
+       {R"({"kind":"no such"})", R"({"kind":"unreleased"})", R"({"kind":"unreleased","session":[1],"packetId":3})",
+        R"({"kind":"store","name":"format","value":2})",
+        R"({"kind":"presence","clientId":"a","record":{"base64":"AA=="}})",
+        R"({"kind":"presence","clientId":"a","record":{"base64":"*"}})", "[]", "1"}) {
+    const Result result = use(Command::Import, to, good + "\n" + bad);
+    EXPECT_EQ(result.status, 1) << bad;
+    EXPECT_NE(result.err.find("Line 2 is no record of a store"), std::string::npos) << bad << result.err;
+  }
+}
+
+TEST(StoreTool, ChecksASoundStore) {
+  const TempDirectory directory;
+  fill(directory.path());
+  const Result result = use(Command::Check, directory.path());
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_NE(result.out.find("the store is sound"), std::string::npos);
+}
+
+TEST(StoreTool, FindsWhatIsDamaged) {
+  const TempDirectory directory;
+  fill(directory.path());
+  {
+    auto database = Database::open({.directory = directory.path()}, Access::Write);
+    rocksdb::WriteBatch batch;
+    batch.Put((*database)->family(Family::Sessions), slice(position_key(session_key(1))), "?");
+    batch.Delete((*database)->family(Family::Messages), slice(position_key({40, 3})));
+    ASSERT_TRUE((*database)->write(batch).ok());
+  }
+  const Result result = use(Command::Check, directory.path());
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("sessions: the record of a session has version 63"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("waits for the message 40/3, which is not there"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("vigilmq store export"), std::string::npos);
+  // The broker serves what is left.
+  Driver store(directory.path());
+  EXPECT_EQ(store.recover().sessions.size(), 1U);
+  store.start();
+  EXPECT_EQ(store.load({.key = session_key(2), .most = 10, .most_bytes = 1'000}).messages.size(), 2U);
+  EXPECT_EQ(store.notices().size(), 2U);
+}
+
+TEST(StoreTool, SaysThatABrokerRuns) {
+  const TempDirectory directory;
+  fill(directory.path());
+  // Locks are those of a process, so it takes another one to hold it.
+  int ready[2];
+  int done[2];
+  ASSERT_EQ(::pipe(ready) | ::pipe(done), 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    const int fd = ::open((directory.path() / "LOCK").c_str(), O_RDWR);
+    char byte = ::fcntl(fd, F_SETLK, &lock) == 0 ? 'y' : 'n';
+    ::close(done[1]);
+    (void)!::write(ready[1], &byte, 1);
+    (void)!::read(done[0], &byte, 1);
+    ::_exit(0);
+  }
+  char byte = 'n';
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ASSERT_EQ(byte, 'y');
+  const Result result = use(Command::Inspect, directory.path());
+  ::close(done[1]);
+  ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("A broker is running"), std::string::npos) << result.err;
+}
+
+TEST(StoreTool, SaysThatThereIsNoStore) {
+  const TempDirectory directory;
+  const Result result = use(Command::Check, directory.path());
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("There is no store in"), std::string::npos);
+}
+
+// A store of every format that was ever released opens, and holds what was put into it.
+TEST(StoreFormats, OpensAStoreOfVersion1) {
+  const TempDirectory directory;
+  const std::filesystem::path released = std::filesystem::path(VIGIL_SOURCE_DIR) / "test/store/v1";
+  std::filesystem::copy(released / "store", directory.path() / "store", std::filesystem::copy_options::recursive);
+  Driver store(directory.path() / "store");
+  const Contents contents = store.recover();
+  EXPECT_EQ(contents.sessions.size(), 2U);
+  EXPECT_EQ(contents.sessions.at("a").session.will.at(0).payload, (std::vector<std::uint8_t>{0xFF, 0}));
+  EXPECT_EQ(contents.sessions.at("a").subscriptions.at(0).text, "x/#");
+  EXPECT_EQ(contents.sessions.at("b").unreleased, std::vector<mqtt::PacketId>{77});
+  EXPECT_EQ(contents.sessions.at("b").queued, 3U);
+  EXPECT_EQ(base::as_text(contents.retained.at("kept")->payload()), "yes");
+  EXPECT_EQ(broker::decode_presence(contents.presence.at("a"))->incarnation, 5U);
+  store.start();
+  const broker::Loaded loaded = store.load({.key = session_key(2), .most = 10, .most_bytes = 10'000});
+  ASSERT_EQ(loaded.messages.size(), 3U);
+  EXPECT_EQ(base::as_text(loaded.messages[0].message->payload()), "for two");
+  EXPECT_EQ(base::as_text(loaded.messages[1].message->payload()), std::string_view("\x00\xFF\x01", 3));
+  EXPECT_EQ(loaded.messages[1].terms.share, 3U);
+  EXPECT_TRUE(loaded.messages[2].released);
+  store.stop();
+  // And is exported as it was then.
+  std::ifstream lines(released / "export.jsonl");
+  const std::string expected((std::istreambuf_iterator<char>(lines)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(use(Command::Export, directory.path() / "store").out, expected);
+}
+
+}  // namespace
+}  // namespace vigil::store
