@@ -165,7 +165,7 @@ def test_a_port_below_1024_needs_a_right(tmp_path):
     assert start > 871, "every user may listen on port 871 here: nothing can be shown"
     with open_to_all(tmp_path) as (binary, stranger):
         result = subprocess.run([*stranger, str(binary), "--listen", "127.0.0.1:871"], capture_output=True, text=True,
-                                timeout=10, env=broker_module.environment(), cwd="/")
+                                timeout=10, env=broker_module.environment(broker_module.NO_STORE), cwd="/")
     assert result.returncode != 0
     assert re.search("871.*right.*CAP_NET_BIND_SERVICE", result.stderr), result.stderr
 
