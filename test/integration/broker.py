@@ -58,7 +58,8 @@ NO_STORE = {"VIGILMQ_STORE__SYNC": "memory"}
 def run(*arguments, env=None, timeout=10):
     """Runs the broker as a command that ends by itself."""
     return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
-                          env=environment({**NO_STORE, **(env or {})}), stdin=subprocess.DEVNULL)
+                          env=environment({**({} if "--test-config" in arguments else NO_STORE), **(env or {})}),
+                          stdin=subprocess.DEVNULL)
 
 
 def die_with_parent():

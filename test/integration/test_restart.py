@@ -463,6 +463,7 @@ def test_lives_that_follow_each_other_at_once(lives):
     expected = []
     for life in range(4):
         broker.restart("SIGKILL")
+        time.sleep(0.9 - 0.3 * life)  # earlier in each life than in the one before
         writer = broker.client("writer")
         texts = [f"{life}/{number}" for number in range(20)]
         expected += texts

@@ -415,7 +415,8 @@ def test_a_group_that_the_broker_may_not_give(tmp_path):
         tmp_path.chmod(0o777)
         result = subprocess.run([*stranger, str(binary), "--listen", f"unix:{tmp_path}/mqtt.sock"], capture_output=True,
                                 text=True, timeout=10, cwd="/",
-                                env=broker_module.environment({"VIGILMQ_LISTENER__0__SOCKET_GROUP": "mail"}))
+                                env=broker_module.environment({"VIGILMQ_LISTENER__0__SOCKET_GROUP": "mail",
+                                                               **broker_module.NO_STORE}))
     assert result.returncode == 1
     assert re.search("group mail.*SupplementaryGroups=mail", result.stderr), result.stderr
     assert not (tmp_path / "mqtt.sock").exists()
