@@ -128,7 +128,6 @@ void Oracle::connect_read(LinkId link, Conn& c, const mqtt::Connect& packet) {
     publication.will = true;
     publication.first_read = now_;
     publication.reads = {next_order_++};
-    ++publication.retried;
   }
 }
 
@@ -168,6 +167,7 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
   if (again && !restarts_.empty() && publication.first_read < restarts_.back() &&
       publication.acknowledged.is_never()) {
     publication.reads = {next_order_++};
+    ++publication.retried;
   }
 }
 

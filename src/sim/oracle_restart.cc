@@ -83,6 +83,7 @@ void Oracle::session_after_crash(const std::string& client, Session& s) {
   if (s.decided < stored_before_ || s.keeps_nothing) return;
   // That its client went away may not have been stored: then its expiry begins with this process.
   ++counts_.uncertain_sessions;
+  const Instant decided = std::exchange(s.decided, now_);
   s.ends_from = std::min(s.ends_from, after(now_, s.after_restart_least));
   s.ends_to = std::max(s.ends_to, after(now_, s.after_restart_most));
   if (!s.ended_at_once) return;
@@ -90,12 +91,13 @@ void Oracle::session_after_crash(const std::string& client, Session& s) {
   s.perhaps_gone = true;
   for (const std::size_t i : intervals_of_[client]) {
     Interval& interval = intervals_[i];
-    if (interval.session == s.generation && interval.gone >= s.decided) interval.gone = Instant::never();
+    if (interval.session == s.generation && interval.gone >= decided) interval.gone = Instant::never();
   }
 }
 
 // A will whose connection had ended before the crash.
 void Oracle::will_after_crash(WillState& will) const {
+  will.shard = home(will.client);
   if (will.ended.is_never() || !will.armed) return;
   if (!will.next_connack.is_never()) return;  // decided by a CONNECT, whose answer was stored
   if (will.decided >= stored_before_) {
@@ -104,6 +106,7 @@ void Oracle::will_after_crash(WillState& will) const {
       will.cancelled = false;
       will.doubtful = true;
     }
+    will.decided = now_;
     will.due_from = std::min(will.due_from, now_ + will.after_restart_least);
     will.due_to = std::max(will.due_to, now_ + will.after_restart_most);
   } else if (!will.cancelled && will.due_to + kSlack >= stored_before_) {
