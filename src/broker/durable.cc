@@ -356,6 +356,7 @@ void Shard::load_more(SessionId sid, Session& s) {
   if (s.shared_subscriptions == 0 && (!s.connected() || d.queue.size() >= kLowWater)) return;
   tail.loading = true;
   tail.grew = false;
+  tail.asked_below = d.next_number;
   batch().loads.push_back({sid, s.key, tail.from, kLoadMessages, kLoadBytes});
 }
 
@@ -370,6 +371,11 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
   }
   tail.loading = false;
   for (StoredMessage& m : answer.messages) {
+    // What was queued after the question may stand behind parts of joint changes that are not on disk yet.
+    if (m.number >= tail.asked_below) {
+      answer.next = m.number;
+      break;
+    }
     const std::size_t size = m.message ? m.message->size() : 0;
     // What is more than was known of has been counted by nobody.
     if (tail.messages > 0) {
@@ -390,7 +396,7 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
         {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released});
   }
   if (answer.next != 0) {
-    tail.from = answer.next;
+    tail.from = std::min(answer.next, tail.asked_below);
   } else if (!tail.grew) {
     stats_.queued_messages -= tail.messages;
     stats_.queued_bytes -= tail.bytes;
@@ -471,7 +477,6 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     // have its will.
     Session& older = sessions_.at(entry->second);
     older.expires = now;
-    arm_session(entry->second, older);
     entry->second = sid;
   }
   Session& s = sessions_.at(sid);
@@ -515,8 +520,14 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     if (s.will) s.will->due = instant_of(put.will.front().due_ms);
     s.expires = instant_of(put.expires_ms);
   }
-  arm_session(sid, s);
   load_more(sid, s);
+}
+
+// What fell due meanwhile finds all who are to hear of it: only now do timers run.
+void Shard::recovered(base::Instant /*now*/) {
+  sessions_.for_each([this](SessionId sid, Session& s) {
+    if (!s.connected()) arm_session(sid, s);
+  });
 }
 
 void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& held) {

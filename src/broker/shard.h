@@ -89,6 +89,7 @@ class Shard {
   void loaded(Loaded&& answer, base::Instant now);
   void swept(const Swept& swept, base::Instant now);
   void recover(RecoveredFact&& recovered, base::Instant now);
+  void recovered(base::Instant now);
   void end_turn();
 
   Effects& effects() { return effects_; }

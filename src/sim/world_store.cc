@@ -142,6 +142,7 @@ void World::restart() {
     }
   });
   acquaint();
+  for (ShardState& shard : shards_) shard.core->recovered(now_);
   if (observer_ != nullptr) observer_->on_restart(now_);
 }
 
