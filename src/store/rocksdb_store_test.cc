@@ -436,7 +436,7 @@ TEST(RocksdbStore, SaysThatItIsDamaged) {
   }
   const auto opened = RocksdbStore::open({.directory = directory.path()});
   ASSERT_FALSE(opened.has_value());
-  EXPECT_NE(opened.error().find("vigilmq store check"), std::string::npos) << opened.error();
+  EXPECT_NE(opened.error().find("vigilmq store repair"), std::string::npos) << opened.error();
 }
 
 TEST(RocksdbStore, StartsAboveEveryTimeThatWasUsed) {
