@@ -356,6 +356,7 @@ void Shard::load_more(SessionId sid, Session& s) {
   if (s.shared_subscriptions == 0 && (!s.connected() || d.queue.size() >= kLowWater)) return;
   tail.loading = true;
   tail.grew = false;
+  tail.asked_below = d.next_number;
   batch().loads.push_back({sid, s.key, tail.from, kLoadMessages, kLoadBytes});
 }
 
@@ -370,6 +371,11 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
   }
   tail.loading = false;
   for (StoredMessage& m : answer.messages) {
+    // Before one that came since, others may wait for a joint change, and are not there yet.
+    if (m.number >= tail.asked_below) {
+      answer.next = tail.asked_below;
+      break;
+    }
     const std::size_t size = m.message ? m.message->size() : 0;
     // What is more than was known of has been counted by nobody.
     if (tail.messages > 0) {

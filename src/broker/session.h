@@ -54,6 +54,7 @@ struct DeliveryState {
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
     std::uint64_t from = 0;      // no number of it is lower
+    std::uint64_t asked_below = 0;  // all that have a lower number were stored, or had been handed over, at the request
     std::uint32_t unstored = 0;  // parts of joint changes that are not committed: cannot be loaded yet
     std::uint32_t ignore = 0;    // answers under way to requests that no longer matter
     bool loading = false;
