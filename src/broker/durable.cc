@@ -41,9 +41,7 @@ void Shard::emit(Change&& change) {
   effects_.store.changes.push_back(std::move(change));
 }
 
-std::int64_t Shard::unix_of(base::Instant at) const {
-  return at.is_never() ? kNeverMs : moment(at).unix_ms;
-}
+std::int64_t Shard::unix_of(base::Instant at) const { return at.is_never() ? kNeverMs : moment(at).unix_ms; }
 
 base::Instant Shard::instant_of(std::int64_t unix_ms) const {
   if (unix_ms == kNeverMs) return base::Instant::never();
@@ -87,9 +85,9 @@ void Shard::put_session(SessionId sid, Session& s) {
   emit(std::move(put));
 }
 
-// At CONNECT: whether the end of the client's last session is on its way to the store. Where it is part of a joint change
-// that waits, the new session begins with that. Else a crash would bring the old one back after the client was told that
-// it is gone.
+// At CONNECT: whether the end of the client's last session is on its way to the store. Where it is part of a joint
+// change that waits, the new session begins with that. Else a crash would bring the old one back after the client was
+// told that it is gone.
 bool Shard::begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record) {
   const auto joint = joints_.find(record.ended_with);
   if (joint == joints_.end()) return record.ended_in > stored_;
@@ -371,9 +369,9 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
   }
   tail.loading = false;
   for (StoredMessage& m : answer.messages) {
-    // What was queued after the question may stand behind parts of joint changes that are not on disk yet.
+    // Before one that came since, others may wait for a joint change, and are not there yet.
     if (m.number >= tail.asked_below) {
-      answer.next = m.number;
+      answer.next = tail.asked_below;
       break;
     }
     const std::size_t size = m.message ? m.message->size() : 0;
@@ -514,7 +512,7 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     const base::Duration expiry = base::seconds(s.expiry_s);
     if (s.will) s.will->due = now + std::max<base::Duration>(grace, base::seconds(s.will->delay_s));
     s.expires = s.expiry_s == mqtt::kNoSessionExpiry ? base::Instant::never()
-                                                      : now + (s.will ? std::max(expiry, grace) : expiry);
+                                                     : now + (s.will ? std::max(expiry, grace) : expiry);
     put_session(sid, s);
   } else {
     if (s.will) s.will->due = instant_of(put.will.front().due_ms);

@@ -54,9 +54,9 @@ struct DeliveryState {
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
     std::uint64_t from = 0;         // no number of it is lower
-    std::uint64_t asked_below = 0;  // what is numbered higher came after the request under way
-    std::uint32_t unstored = 0;  // parts of joint changes that are not committed: cannot be loaded yet
-    std::uint32_t ignore = 0;    // answers under way to requests that no longer matter
+    std::uint64_t asked_below = 0;  // all that have a lower number were stored, or had been handed over, at the request
+    std::uint32_t unstored = 0;     // parts of joint changes that are not committed: cannot be loaded yet
+    std::uint32_t ignore = 0;       // answers under way to requests that no longer matter
     bool loading = false;
     bool sweeping = false;
     bool grew = false;  // since the last request

@@ -141,6 +141,7 @@ class Oracle final : public Observer {
     LinkId link = 0;        // last sent on
     std::uint64_t order = 0;
     bool perhaps_too_large = false;  // for a later connection
+    bool retained = false;           // came with a new subscription
     Instant sent;                    // first
     Instant recorded;                // PUBREC read
     bool pubrel = false;             // PUBREL written: the store knows of the PUBREC

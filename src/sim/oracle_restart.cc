@@ -70,6 +70,7 @@ void Oracle::connection_after_crash(LinkId link, Conn& c) {
   if (!c.will) return;
   will_ended(c, false);
   WillState& will = wills_[*c.will];
+  will.shard = home(will.client);
   will.ended = crashed_;
   will.due_from = now_ + will.after_restart_least;
   will.due_to = now_ + will.after_restart_most;
@@ -97,9 +98,9 @@ void Oracle::session_after_crash(const std::string& client, Session& s) {
 
 // A will whose connection had ended before the crash.
 void Oracle::will_after_crash(WillState& will) const {
-  will.shard = home(will.client);
   if (will.ended.is_never() || !will.armed) return;
   if (!will.next_connack.is_never()) return;  // decided by a CONNECT, whose answer was stored
+  if (std::max(will.decided, will.due_to + kSlack) >= stored_before_) will.shard = home(will.client);
   if (will.decided >= stored_before_) {
     // That the client went away may not have been stored: it is one that was connected.
     if (will.cancelled) {
@@ -117,10 +118,10 @@ void Oracle::will_after_crash(WillState& will) const {
 
 void Oracle::messages_after_crash(Session& s) {
   for (auto& [id, out] : s.outflight) {
-    // What was sent at QoS 1 before it was stored may be lost, if its publisher had no acknowledgement either. QoS 2 is
-    // sent when it is stored.
+    // What was sent at QoS 1 before it was stored may be lost, if its publisher had no acknowledgement either, or it came
+    // with a subscription. QoS 2 is sent when it is stored.
     if (out.qos == QoS::AtLeastOnce && out.sent >= stored_before_ &&
-        publications_.at(out.key).acknowledged.is_never()) {
+        (out.retained || publications_.at(out.key).acknowledged.is_never())) {
       out.perhaps_lost = true;
     }
     // PUBREL is sent when the PUBREC is stored.

@@ -63,8 +63,9 @@ void SimStore::take(Batch& from, base::Instant now, std::map<unsigned, broker::S
   }
   for (broker::Change& one : batch.changes) change(std::move(one));
   if (batch.number != 0) stored[from.shard].number = batch.number;
-  for (const broker::LoadRequest& request : batch.loads) reads.push_back({from.shard, load(request)});
+  // What is swept is not loaded as well.
   for (const broker::SweepRequest& request : batch.sweeps) reads.push_back({from.shard, sweep(request, now)});
+  for (const broker::LoadRequest& request : batch.loads) reads.push_back({from.shard, load(request)});
 }
 
 void SimStore::crash() {

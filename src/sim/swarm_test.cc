@@ -16,6 +16,8 @@ TEST(Swarm, HoldsForTheFirstSeeds) {
     sum.wills_cancelled += result.counts.wills_cancelled;
     sum.redeliveries += result.counts.redeliveries;
     sum.obligations += result.counts.obligations;
+    sum.crashes += result.counts.crashes;
+    sum.uncertain_wills += result.counts.uncertain_wills;
   }
   // A swarm in which nothing happens shows nothing.
   EXPECT_GT(sum.timeouts, 100U);
@@ -24,6 +26,9 @@ TEST(Swarm, HoldsForTheFirstSeeds) {
   EXPECT_GT(sum.wills_cancelled, 100U);
   EXPECT_GT(sum.redeliveries, 100U);
   EXPECT_GT(sum.obligations, 1000U);
+  EXPECT_GT(sum.crashes, 50U);
+  // Most wills are not left to chance.
+  EXPECT_LT(sum.uncertain_wills, sum.wills_published / 10);
 }
 
 TEST(Swarm, IsTheSameForTheSameSeed) {
