@@ -134,10 +134,15 @@ void Shard::end_turn() {
 // --- joint changes
 // ----------------------------------------------------------------------------------------------------
 
-void Shard::open_joint(JointId id) {
+void Shard::open_joint(JointId id, JointId waiting) {
+  sink_ = &joint_;
+  if (const auto found = joints_.find(waiting); found != joints_.end() && found->second.waiting > 0) {
+    joint_ = std::move(found->second);
+    joints_.erase(found);
+    return;
+  }
   joint_ = {};
   joint_.id = id != 0 ? id : (std::uint64_t{setup_.id} + 1) << 56U | ++next_joint_;
-  sink_ = &joint_;
 }
 
 // What was gathered is this shard's alone, or waits for the others' receipts. The id of a joint that waits, or 0.

@@ -161,7 +161,7 @@ void Shard::client_away(SessionId sid, Session& s, const Departure& departure, b
     return;
   }
   // What it leaves behind, and the record of it, are stored as one.
-  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0));
+  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0), s.joint);
   // Whoever takes its own session over goes on with what it has not acknowledged.
   if (departure.cause != DisconnectReason::SessionTakenOver) {
     redistribute(s, false, now);
@@ -188,7 +188,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   Session& s = sessions_.at(sid);
   CHECK(!s.connected());
   stop(s.timer);
-  JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0));
+  JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0), s.joint);
   if (s.will) publish_will(s, now);
   // Its own subscriptions first: what is given to others must not come back to it.
   auto held = std::move(s.subscriptions);

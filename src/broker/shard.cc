@@ -196,7 +196,7 @@ bool Shard::shut_down(std::size_t limit, base::Instant now) {
     sessions_.for_each([&](SessionId sid, Session& s) {
       const bool waits = s.connected() ? s.will && s.will->delay_s > 0 : true;
       if (!s.will || (s.key.sequence != 0 && waits)) return;
-      const JointScope joint(*this, s.key.sequence != 0);
+      const JointScope joint(*this, s.key.sequence != 0, s.joint);
       publish_will(s, now);
       put_session(sid, s);
     });

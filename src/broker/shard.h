@@ -216,9 +216,11 @@ class Shard {
   // Opens a joint change for its life, unless one is open.
   class JointScope {
    public:
-    JointScope(Shard& shard, bool wanted)
+    // One that already waits with the session's record grows instead: else the record would be written with the later
+    // one, without what the earlier one has made of it.
+    JointScope(Shard& shard, bool wanted, JointId waiting = 0)
         : shard_(shard), open_(wanted && shard.setup_.durable && shard.sink_ == nullptr) {
-      if (open_) shard_.open_joint(0);
+      if (open_) shard_.open_joint(0, waiting);
     }
     JointScope(const JointScope&) = delete;
     JointScope& operator=(const JointScope&) = delete;
@@ -245,7 +247,7 @@ class Shard {
   bool begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record);
   void store_session(SessionId sid, Session& s, base::Instant now);
   void dequeued(const Session& s, const Delivery& delivery, bool released);
-  void open_joint(JointId id);
+  void open_joint(JointId id, JointId waiting = 0);
   JointId close_joint();
   void close_part();
   void commit_changes(Joint& joint);

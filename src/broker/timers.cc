@@ -127,7 +127,7 @@ void Shard::session_timer(SessionId sid, base::Instant now) {
     return;
   }
   if (s->will && s->will->due <= now) {
-    const JointScope joint(*this, s->key.sequence != 0);
+    const JointScope joint(*this, s->key.sequence != 0, s->joint);
     publish_will(*s, now);
     put_session(sid, *s);
   }

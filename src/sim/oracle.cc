@@ -505,7 +505,7 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
       }
     }
   }
-  deliveries_[key].push_back({c.client, c.generation, now_, packet.qos, Instant::never()});
+  deliveries_[key].push_back({c.client, c.generation, now_, packet.qos, Instant::never(), !c.expiry_zero});
 }
 
 // One member of a group gets it; another only if the first has left without acknowledging, and never what was begun at
@@ -525,8 +525,9 @@ void Oracle::shared_delivery(LinkId link, const Publication& publication, const 
   if (mine.size() != 1 || publication.reads.size() != 1) return;  // of several groups: which one it was cannot be told
   for (const Delivery& delivery : deliveries_[key]) {
     if (groups_of(delivery.client, delivery.session) != mine) continue;
-    // (At QoS 0 before a crash it was passed on before it was stored, and forgotten.)
-    if (delivery.qos == QoS::AtMostOnce && publication.retried > 0) continue;
+    // (What a crash took had been passed on before it was stored at QoS 0, and to a session that is not kept.)
+    const bool forgotten = publication.retried > 0 && delivery.at < restarts_.back();
+    if (forgotten && (delivery.qos == QoS::AtMostOnce || !delivery.kept)) continue;
     if (delivery.qos == QoS::AtMostOnce || !delivery.acknowledged.is_never()) {
       fail(link, fmt::format("'{}' was given to two members of one group, the first of which had it", key));
     } else if (delivery.qos == QoS::ExactlyOnce && packet.qos == QoS::ExactlyOnce) {

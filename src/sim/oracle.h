@@ -157,6 +157,7 @@ class Oracle final : public Observer {
     Instant at;
     mqtt::QoS qos = mqtt::QoS::AtMostOnce;
     Instant acknowledged = Instant::never();
+    bool kept = false;  // the session had an expiry: it was stored before it was sent at QoS 2
   };
 
   // The client has acknowledged it; whether the store knows is another matter.

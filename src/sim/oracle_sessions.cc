@@ -210,6 +210,10 @@ void Oracle::unanswered(Conn& c, Instant from) {
   if (s.link.has_value()) return;
   ++counts_.uncertain_sessions;
   ++s.connections;
+  // (Too large for this one counts as delivered, although nobody hears of it.)
+  if (c.max_packet > 0) {
+    for (auto& [id, out] : s.outflight) out.perhaps_too_large = true;
+  }
   if (s.exists && read - world_->stalled(home(c.client), s.ends_to, read) > s.ends_to + kBlur) {
     end_intervals(c.client, s.generation, s.ends_to);
     s.exists = s.perhaps_gone = false;
