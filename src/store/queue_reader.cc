@@ -60,6 +60,7 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
       stored.message = message(key, *entry, now);
       if (!stored.message) continue;
       stored.terms = entry->terms();
+      stored.kept = entry->head.shared ? broker::Kept::Apart : broker::Kept::WithEntry;
       size += stored.message->size();
     }
     loaded.messages.push_back(std::move(stored));

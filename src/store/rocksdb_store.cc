@@ -189,7 +189,7 @@ bool RocksdbStore::write_group() {
     gather(std::move(waiting_.front()), group);
     waiting_.pop_front();
   }
-  rocksdb::WriteBatch batch;
+  rocksdb::WriteBatch batch(group.bytes);
   std::vector<broker::SessionKey> ended;
   writer_->append(group.sets, batch, ended);
   if (batch.Count() > 0) {
