@@ -267,11 +267,12 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.overflow_logged = false;
   s.may_read_clients = may_read_clients({client_id, s.user_name, c.peer->loopback}, limits());
   if (packet.will) s.will = make_will(*packet.will, limits());
+  const bool end_unstored = !session_present && begins_after_the_last(sid, s, record);
   store_session(sid, s, now);
   // The client is told of its session when that is what a restart would find.
   if (s.joint != 0) {
     hold(id, c, kPending);
-  } else if (emitted_ != emitted_before) {
+  } else if (emitted_ != emitted_before || end_unstored) {
     hold(id, c, last_batch_);
   }
 

@@ -130,10 +130,10 @@ void Shard::drop_expired(SessionId sid, Session& s, base::Instant now) {
   d.next_sweep = now + base::seconds(1);
   if (d.tail.messages > 0 && !d.tail.sweeping && !d.tail.loading) {
     d.tail.sweeping = true;
-    batch().sweeps.push_back({sid, s.key, d.tail.from});
+    batch().sweeps.push_back({sid, s.key, std::max(d.tail.from, d.sent_below)});
   }
   drop_queued(s, [&](const Delivery& waiting) {
-    if (!waiting.message || waiting.needs == kPending || !waiting.message->expired(now)) return false;
+    if (waiting.needs == kPending || !d.expired(waiting, now)) return false;
     ++stats_.publish_expired;
     return true;
   });
@@ -230,7 +230,7 @@ void Shard::pump(SessionId sid, Session& s, base::Instant now) {
     Delivery& front = d.queue.front();
     if (front.needs > stored_) return;
     const bool numbered = front.terms.qos != QoS::AtMostOnce;
-    const bool expired = front.message && front.message->expired(now);
+    const bool expired = d.expired(front, now);
     if (!expired) {
       if (!room(c)) {
         c.blocked = true;
@@ -412,6 +412,8 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
   const auto taken_away = [&](const Delivery& delivery) {
     topics::InterestIndex::Group* group = delivery.terms.share != 0 ? group_of(delivery.terms.share) : nullptr;
     if (group == nullptr || !delivery.message || delivery.needs == kPending || !somebody_else(*group)) return false;
+    // (In the queue after a crash: perhaps sent before.)
+    if (delivery.terms.qos == QoS::ExactlyOnce && delivery.number != 0 && delivery.number < d.sent_below) return false;
     if (!delivery.message->expired(now)) moved.emplace_back(group, delivery.message);
     return true;
   };

@@ -87,6 +87,19 @@ void Shard::put_session(SessionId sid, Session& s) {
   emit(std::move(put));
 }
 
+// At CONNECT: whether the end of the client's last session is on its way to the store. Where it is part of a joint change
+// that waits, the new session begins with that. Else a crash would bring the old one back after the client was told that
+// it is gone.
+bool Shard::begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record) {
+  const auto joint = joints_.find(record.ended_with);
+  if (joint == joints_.end()) return record.ended_in > stored_;
+  if (joint->second.waiting > 0) {
+    joint->second.session = sid;
+    s.joint = joint->first;
+  }
+  return true;
+}
+
 // At CONNECT: whether anything of this session has to outlive the process.
 void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
   if (!setup_.durable) return;
@@ -148,7 +161,13 @@ void Shard::close_part() {
   if (joint_.changes.empty()) return;
   open_batch();
   effects_.store.parts.push_back({joint_.id, std::move(joint_.changes)});
-  joints_.emplace(joint_.id, std::move(joint_));
+  // Several messages of one joint change may come here, and some come back to the shard that commits it.
+  const auto [known, first] = joints_.try_emplace(joint_.id);
+  if (first) {
+    known->second = std::move(joint_);
+  } else {
+    known->second.held.insert(known->second.held.end(), joint_.held.begin(), joint_.held.end());
+  }
 }
 
 // Everything of the joint that is this shard's, into the open batch.
@@ -162,7 +181,7 @@ void Shard::commit_changes(Joint& joint) {
     Connection* c = connections_.find(s->connection);
     if (c != nullptr && c->held_until == kPending) hold(s->connection, *c, last_batch_);
   }
-  if (joint.ended.sequence != 0) emit(EndSession{joint.ended});
+  for (const SessionKey& key : joint.ended) emit(EndSession{key});
 }
 
 void Shard::joint_receipt(JointId id, bool matched) {
@@ -248,6 +267,7 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     Connection* c = connections_.find(id);
     if (c == nullptr || c->held_until > stored_) continue;
     c->held_until = 0;
+    c->keep_alive.waited(now);
     if (c->outbox && !c->outbox->empty()) to_send(id, *c);
   }
   for (const JointId joint : answer.joints) joint_stored(joint, now);
@@ -337,6 +357,7 @@ void Shard::load_more(SessionId sid, Session& s) {
   if (s.shared_subscriptions == 0 && (!s.connected() || d.queue.size() >= kLowWater)) return;
   tail.loading = true;
   tail.grew = false;
+  tail.asked_below = d.next_number;
   batch().loads.push_back({sid, s.key, tail.from, kLoadMessages, kLoadBytes});
 }
 
@@ -351,6 +372,11 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
   }
   tail.loading = false;
   for (StoredMessage& m : answer.messages) {
+    // What was queued after the question may stand behind parts of joint changes that are not on disk yet.
+    if (m.number >= tail.asked_below) {
+      answer.next = m.number;
+      break;
+    }
     const std::size_t size = m.message ? m.message->size() : 0;
     // What is more than was known of has been counted by nobody.
     if (tail.messages > 0) {
@@ -363,12 +389,15 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     stats_.queued_bytes += size - known;
     d.queued_bytes += size;
     tail.from = m.number + 1;
+    m.terms.retained_at_subscribe = false;  // it counts as any other by now
+    // The store keeps nothing of a released one but its number.
+    if (m.released) m.terms.qos = mqtt::QoS::ExactlyOnce;
     if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
     d.queue.push_back(
         {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released, m.kept});
   }
   if (answer.next != 0) {
-    tail.from = answer.next;
+    tail.from = std::min(answer.next, tail.asked_below);
   } else if (!tail.grew) {
     stats_.queued_messages -= tail.messages;
     stats_.queued_bytes -= tail.bytes;
@@ -442,10 +471,15 @@ void Shard::recover_retained(const MessagePtr& message) {
 void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   PutSession& put = stored.session;
   last_sequence_ = std::max(last_sequence_, put.key.sequence);
-  // An older one was about to end when the broker died.
-  if (const auto older = by_client_.find(put.client_id); older != by_client_.end()) end_session(older->second, now);
   const SessionId sid = sessions_.emplace();
-  by_client_.emplace(put.client_id, sid);
+  const auto [entry, only] = by_client_.try_emplace(put.client_id, sid);
+  if (!only) {
+    // An older one was about to end when the broker died. It ends when time begins: then everybody is there who is to
+    // have its will.
+    Session& older = sessions_.at(entry->second);
+    older.expires = now;
+    entry->second = sid;
+  }
   Session& s = sessions_.at(sid);
   s.client_id = std::move(put.client_id);
   s.self = {ShardCore::client_hash(s.client_id)};
@@ -464,9 +498,9 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   for (PutSubscription& held : stored.subscriptions) recover_subscription(sid, s, held);
   if (stored.queued > 0 || put.sent_below > 0) {
     DeliveryState& d = delivery_of(s);
-    // Of a client that was connected it is not known what had been sent: as much as may be under way at once.
-    d.sent_below = put.connected ? std::min(stored.last_number + 1, stored.first_number + limits().max_inflight)
-                                 : put.sent_below;
+    // Of a client that was connected it is not known what had been sent. More than its window: what it acknowledged
+    // need not have been stored.
+    d.sent_below = put.connected ? std::max(stored.last_number + 1, put.sent_below) : put.sent_below;
     d.next_number = std::max(stored.last_number + 1, put.sent_below);
     d.tail.messages = stored.queued;
     d.tail.bytes = stored.queued_bytes;
@@ -487,8 +521,14 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     if (s.will) s.will->due = instant_of(put.will.front().due_ms);
     s.expires = instant_of(put.expires_ms);
   }
-  arm_session(sid, s);
   load_more(sid, s);
+}
+
+// What fell due meanwhile finds all who are to hear of it: only now do timers run.
+void Shard::recovered(base::Instant /*now*/) {
+  sessions_.for_each([this](SessionId sid, Session& s) {
+    if (!s.connected()) arm_session(sid, s);
+  });
 }
 
 void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& held) {

@@ -30,6 +30,8 @@ class KeepAlive {
     unfinished_bytes_ = 0;
     arriving_ = false;
   }
+  // Until now the peer had to wait for us.
+  void waited(base::Instant now) { last_heard_ = std::max(last_heard_, now); }
   // What was heard was read at this time at the latest.
   void heard_until(base::Instant read_at) { last_heard_ = std::min(last_heard_, read_at); }
   // Bytes of a packet that is not complete yet were read. They are not activity by themselves.

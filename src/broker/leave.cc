@@ -188,7 +188,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   Session& s = sessions_.at(sid);
   CHECK(!s.connected());
   stop(s.timer);
-  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0));
+  JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0));
   if (s.will) publish_will(s, now);
   // Its own subscriptions first: what is given to others must not come back to it.
   auto held = std::move(s.subscriptions);
@@ -205,12 +205,14 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   }
   s.subscriptions = std::move(held);
   redistribute(s, true, now);
+  JointId ended_with = s.joint;
   if (s.key.sequence != 0) {
     const auto owed = joints_.find(s.joint);
-    if (owed != joints_.end()) {
-      owed->second.ended = s.key;
+    if (owed != joints_.end() && owed->second.waiting > 0) {
+      owed->second.ended.push_back(s.key);
     } else if (sink_ != nullptr) {
-      sink_->ended = s.key;
+      sink_->ended.push_back(s.key);
+      ended_with = sink_->id;
     } else {
       emit(EndSession{s.key});
     }
@@ -221,15 +223,23 @@ void Shard::end_session(SessionId sid, base::Instant now) {
     stats_.inflight_messages -= s.delivery->inflight.size();
   }
   --stats_.clients_disconnected;
-  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
+  // After a crash a later session of the same client may be there already.
+  const auto entry = by_client_.find(s.client_id);
+  const bool is_the_last = entry != by_client_.end() && entry->second == sid;
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr && is_the_last) {
     record->has_session = false;
+    if (ended_with != 0) record->ended_with = ended_with;
     note(*record,
          {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
     presence_.may_forget(s.presence);
   }
-  by_client_.erase(s.client_id);
+  if (is_the_last) by_client_.erase(entry);
+  const PresenceId presence = s.presence;
+  const bool was_stored = s.key.sequence != 0;
   sessions_.erase(sid);
+  joint.close();
+  if (PresenceRecord* record = presence_.find(presence); record != nullptr && was_stored) record->ended_in = last_batch_;
 }
 
 void Shard::publish_will(Session& s, base::Instant now) {

@@ -110,6 +110,9 @@ struct PresenceRecord {
   bool has_session = false;
   bool at_risk = false;
   bool unstored = false;  // has changed since it was last handed to the store
+  // The client's last session ended in this batch, or with this joint change (change.h).
+  std::uint64_t ended_in = 0;
+  std::uint64_t ended_with = 0;
 
   mqtt::Version version = mqtt::Version::V311;
   bool clean_start = true;

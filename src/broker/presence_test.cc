@@ -23,10 +23,16 @@ TEST(Presence, FindsARecordByItsClientId) {
 TEST(Presence, KeepsABoundedHistory) {
   Presence presence({.records = 10, .history = 3});
   PresenceRecord& record = *presence.find(presence.open("a"));
-  for (std::int64_t i = 0; i < 5; ++i) presence.note(record, {.kind = PresenceEventKind::AtRisk, .unix_ms = i});
+  for (std::int64_t i = 0; i < 5; ++i) presence.note(record, {.kind = PresenceEventKind::Connected, .unix_ms = i});
   ASSERT_EQ(record.history.size(), 3U);
   EXPECT_EQ(record.history.front().unix_ms, 2);
   EXPECT_EQ(record.sequence, 5U);
+  // What passes by itself counts as an event, and pushes nothing out.
+  presence.note(record, {.kind = PresenceEventKind::AtRisk, .unix_ms = 5});
+  presence.note(record, {.kind = PresenceEventKind::Recovered, .unix_ms = 6});
+  EXPECT_EQ(record.history.back().unix_ms, 4);
+  EXPECT_EQ(record.history.size(), 3U);
+  EXPECT_EQ(record.sequence, 7U);
 }
 
 TEST(Presence, ForgetsWhoHasBeenAwayLongestAndNobodyElse) {

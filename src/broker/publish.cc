@@ -377,7 +377,10 @@ void Shard::retain(const MessagePtr& message, base::Instant now) {
   const bool deletes = message->payload().empty() || !fits;
   if (!message->payload().empty() && !fits) retained_full(now);
   if (stores_retained(topic) && (!deletes || was_there)) {
+    // By itself, also where the message is part of a joint change: that is written later, perhaps over a newer one.
+    Joint* const joint = std::exchange(sink_, nullptr);
     emit(deletes ? Change(DropRetained{std::string(topic)}) : Change(PutRetained{message}));
+    sink_ = joint;
   }
   if (!deletes) {
     keep_retained(message);

@@ -53,7 +53,8 @@ struct DeliveryState {
   struct Tail {
     std::uint64_t messages = 0;
     std::uint64_t bytes = 0;
-    std::uint64_t from = 0;      // no number of it is lower
+    std::uint64_t from = 0;         // no number of it is lower
+    std::uint64_t asked_below = 0;  // what is numbered higher came after the request under way
     std::uint32_t unstored = 0;  // parts of joint changes that are not committed: cannot be loaded yet
     std::uint32_t ignore = 0;    // answers under way to requests that no longer matter
     bool loading = false;
@@ -64,6 +65,12 @@ struct DeliveryState {
   base::Instant next_sweep;            // of expired messages
   std::size_t retained_waiting = 0;    // entries of the queue that were retained when a subscription was made
   std::size_t unnumbered_waiting = 0;  // entries of QoS 0
+  // What may have been sent at QoS 2 does not expire: the client may be half-way through it.
+  bool expired(const Delivery& waiting, base::Instant now) const {
+    const bool numbered = waiting.number != 0 && waiting.terms.qos == mqtt::QoS::ExactlyOnce;
+    const bool begun = numbered && waiting.number < sent_below;
+    return waiting.message && !begun && waiting.message->expired(now);
+  }
   // Messages of QoS 0 pass a full window, but not each other, nor what a new subscription is still owed.
   bool holds_back_qos0() const { return retained_waiting > 0 || unnumbered_waiting > 0; }
 };

@@ -89,6 +89,7 @@ class Shard {
   void loaded(Loaded&& answer, base::Instant now);
   void swept(const Swept& swept, base::Instant now);
   void recover(RecoveredFact&& recovered, base::Instant now);
+  void recovered(base::Instant now);
   void end_turn();
 
   Effects& effects() { return effects_; }
@@ -210,7 +211,7 @@ class Shard {
     SessionId publisher;                                              // of a QoS 2 message
     mqtt::PacketId packet_id = 0;                                     // its identifier
     SessionId session;                                                // whose record belongs to it
-    SessionKey ended;                                                 // whose end belongs to it
+    std::vector<SessionKey> ended;                                    // whose ends belong to it
   };
   // Opens a joint change for its life, unless one is open.
   class JointScope {
@@ -241,6 +242,7 @@ class Shard {
   std::int64_t unix_of(base::Instant at) const;
   base::Instant instant_of(std::int64_t unix_ms) const;
   void put_session(SessionId sid, Session& s);
+  bool begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record);
   void store_session(SessionId sid, Session& s, base::Instant now);
   void dequeued(const Session& s, const Delivery& delivery, bool released);
   void open_joint(JointId id);

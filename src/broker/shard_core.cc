@@ -56,6 +56,7 @@ void ShardCore::stored(Stored&& stored, base::Instant now) { shard_->stored(std:
 void ShardCore::loaded(Loaded&& loaded, base::Instant now) { shard_->loaded(std::move(loaded), now); }
 void ShardCore::swept(const Swept& swept, base::Instant now) { shard_->swept(swept, now); }
 void ShardCore::recover(RecoveredFact&& recovered, base::Instant now) { shard_->recover(std::move(recovered), now); }
+void ShardCore::recovered(base::Instant now) { shard_->recovered(now); }
 void ShardCore::end_turn() { shard_->end_turn(); }
 void ShardCore::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive) {
   shard_->reconfigure(limits, keep_alive);

@@ -103,6 +103,8 @@ class ShardCore {
   // At the start, before anybody connects: what the store held. Sessions go to their home shard, retained messages to
   // every shard, presence before sessions.
   void recover(RecoveredFact&& recovered, base::Instant now);
+  // All of it is back, on all shards, and each has heard of the others' interests: from now on what is due happens.
+  void recovered(base::Instant now);
   // New limits for what comes from now on.
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
   // The broker stops: every connection gets DISCONNECT 0x8B, at most `limit` in this call; true when none is left.

@@ -65,6 +65,8 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
           now);
     return;
   }
+  // Its CONNACK waits for the store: it may wait for that, too.
+  if (c.held_until > stored_) c.keep_alive.waited(now);
   if (!c.keep_alive.enabled()) {
     if (c.unfinished.empty()) return;
     // It may be another packet's beginning than the one the timer was set for.

@@ -73,6 +73,8 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
       {store->add_subcommand("inspect", "Say what is in it, in numbers"), StoreCommand::Inspect},
       {store->add_subcommand("check", "Read and cross-check every record; exit status 1 if something is wrong"),
        StoreCommand::Check},
+      {store->add_subcommand("repair", "Give up what stands behind a damage in the log, so that the broker can start"),
+       StoreCommand::Repair},
       {store->add_subcommand("export", "Write everything to standard output, a JSON object a line"),
        StoreCommand::Export},
       {store->add_subcommand("import", "Read such lines from standard input into a directory that is empty or not there"),

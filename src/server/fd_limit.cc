@@ -7,9 +7,9 @@
 
 namespace vigil::server {
 
-// Listeners, log, store and the C library; and for each shard an epoll, an event and a timer descriptor, with some to
-// spare.
-std::uint64_t own_descriptors(std::uint32_t shards) { return 64 + 8ULL * shards; }
+// Listeners, log and the C library; the store's files (store/database.cc bounds them); and for each shard an epoll, an
+// event and a timer descriptor, with some to spare.
+std::uint64_t own_descriptors(std::uint32_t shards) { return 64 + 128 + 8ULL * shards; }
 
 FdBudget fd_budget(std::uint64_t open_files, std::uint64_t own, std::uint32_t wanted) {
   const std::uint64_t fit = std::min<std::uint64_t>(open_files > own ? open_files - own : 0, UINT32_MAX);

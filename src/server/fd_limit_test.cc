@@ -7,7 +7,7 @@ namespace vigil::server {
 namespace {
 
 TEST(FdBudget, LeavesWhatTheBrokerDoesNotNeedItself) {
-  EXPECT_EQ(own_descriptors(2), 80U);
+  EXPECT_EQ(own_descriptors(2), 208U);
   const FdBudget budget = fd_budget(20'000, 80, 0);
   EXPECT_EQ(budget.connections, 19'920U);
   EXPECT_EQ(budget.warning, "");

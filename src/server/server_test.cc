@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <filesystem>
 #include <future>
 #include <optional>
 #include <string>
@@ -69,6 +70,16 @@ class TestClient {
     std::string body("\0\1\0\0", 4);
     body += static_cast<char>(filter.size());
     send(packet('\x82', body + std::string(filter) + '\0'));
+  }
+  void subscribe_qos1(std::string_view filter) {
+    std::string body("\0\1\0\0", 4);
+    body += static_cast<char>(filter.size());
+    send(packet('\x82', body + std::string(filter) + '\1'));
+  }
+  void publish_qos1(std::string_view topic, std::string_view payload) {
+    std::string body("\0", 1);
+    body += static_cast<char>(topic.size());
+    send(packet('\x32', body + std::string(topic) + std::string("\0\7\0", 3) + std::string(payload)));
   }
   void publish(std::string_view topic, std::string_view payload) {
     std::string body("\0", 1);
@@ -247,6 +258,52 @@ TEST_F(ServerTest, SigtermTellsEverybody) {
     EXPECT_FALSE(c.receive().has_value());
   }
   EXPECT_EQ(code.get(), EXIT_SUCCESS);
+}
+
+// The store's thread, the shards' and the supervisor's together: what was acknowledged is there after the next start,
+// with another number of shards.
+TEST_F(ServerTest, WhatWasAcknowledgedOutlivesTheBroker) {
+  std::string directory = (std::filesystem::temp_directory_path() / "vigilmq-server-test-XXXXXX").string();
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const auto durable = [&directory, this](unsigned shards) {
+    Config c = config(shards);
+    c.store.sync = StoreSync::Process;
+    c.store.directory = directory;
+    return c;
+  };
+  start(durable(3));
+  constexpr int kClients = 8;
+  for (int i = 0; i < kClients; ++i) {
+    TestClient c = client();
+    c.connect("keeper" + std::to_string(i), false, 120);
+    c.expect(kConnAck);
+    c.subscribe_qos1("all/#");
+    c.expect(kSubAck);
+    c.send(std::string_view("\xE0\0", 2));
+    EXPECT_FALSE(c.receive().has_value());
+  }
+  TestClient publisher = client();
+  publisher.connect("publisher");
+  publisher.expect(kConnAck);
+  publisher.publish_qos1("all/of/you", "kept");
+  publisher.expect('\x40');
+  EXPECT_TRUE(supervisor_->drain());
+  supervisor_.reset();
+
+  start(durable(2));
+  for (int i = 0; i < kClients; ++i) {
+    TestClient c = client();
+    c.connect("keeper" + std::to_string(i), false, 120);
+    const auto connack = c.receive();
+    ASSERT_TRUE(connack.has_value());
+    EXPECT_EQ((*connack)[2], '\1') << "Session Present";
+    const auto got = c.receive();
+    ASSERT_TRUE(got.has_value());
+    EXPECT_THAT(*got, HasSubstr("kept"));
+  }
+  EXPECT_TRUE(supervisor_->drain());
+  supervisor_.reset();
+  std::filesystem::remove_all(directory);
 }
 
 // A reload that finds mistakes changes nothing; clients notice neither.

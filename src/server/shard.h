@@ -55,6 +55,7 @@ struct ShardConfig {
 using Listeners = std::shared_ptr<const std::vector<Listening>>;
 enum class Command : std::uint8_t {
   Answer,  // nothing: shows that the loop turns, and that all mail posted before has been worked off
+  Recovered,  // all shards have back what was stored
   StopAccepting,
   BeginShutdown,     // wills are published
   CloseConnections,  // DISCONNECT to everybody

@@ -141,7 +141,7 @@ base::Result<void, std::string> Supervisor::open_store() {
   options.sync = config.sync == StoreSync::Power ? store::Sync::Power : store::Sync::Process;
   options.cache_bytes = config.cache_bytes;
   TRY(store_, store::RocksdbStore::open(options));
-  TRY(start_ms_, store_->start_ms(static_cast<std::int64_t>(start_ms_)));
+  TRY(start_ms_, store_->start_ms({io::monotonic_now(), static_cast<std::int64_t>(start_ms_)}));
   log_.write(LogLevel::Info, "store_open",
              fmt::format("Data are kept in {} (store.sync = \"{}\").", options.directory.string(),
                          config.sync == StoreSync::Power ? "power" : "process"),
@@ -178,7 +178,7 @@ base::Result<void, std::string> Supervisor::recover() {
                 notice);
   // Each shard has taken back its own, then each has heard of what the others hold.
   drain_end_ = base::Instant::never();
-  for (const Command command : {Command::Answer, Command::Answer}) {
+  for (const Command command : {Command::Answer, Command::Answer, Command::Recovered}) {
     shards_->command(command);
     if (!wait_settled()) return base::Err(std::string("Told to stop before the start was over."));
   }

@@ -7,34 +7,13 @@
 
 #include "mqtt/describe.h"
 #include "mqtt/topic.h"
+#include "sim/oracle_terms.h"
 
 namespace vigil::sim {
-namespace {
 
-using base::Duration;
-using base::Instant;
-using base::milliseconds;
+using namespace oracle_terms;
 using mqtt::Property;
 using mqtt::QoS;
-
-// What a shard may be late by its own: waking up, and posting the mail of its turn.
-constexpr Duration kSlack = milliseconds(3);
-// Two events closer than this in time may be seen in either order.
-constexpr Duration kBlur = milliseconds(5);
-// From the moment a will is due to the moment the watcher's socket has it, without stalls.
-constexpr Duration kWillTravel = milliseconds(50);
-
-double in_seconds(Instant t) { return static_cast<double>(t.ns()) / 1e9; }
-double in_seconds(Duration d) { return static_cast<double>(d.count()) / 1e9; }
-
-std::string key_of(base::Bytes payload) {
-  const std::string_view text = base::as_text(payload);
-  return std::string(text.substr(0, text.find(' ')));
-}
-
-Duration one_and_a_half(std::uint32_t keep_alive_s) { return milliseconds(1500) * keep_alive_s; }
-
-}  // namespace
 
 Oracle::Conn& Oracle::conn(LinkId link) {
   while (conns_.size() <= link) conns_.emplace_back();
@@ -112,6 +91,7 @@ void Oracle::connect_read(LinkId link, Conn& c, const mqtt::Connect& packet) {
   const broker::Limits& limits = world_->options().limits;
   const bool v5 = packet.version == mqtt::Version::V5;
   c.version = packet.version;
+  c.connect_read = now_;
   c.client = packet.client_id;
   c.clean = packet.clean_start;
   c.keep_alive_s = packet.keep_alive_s;
@@ -125,6 +105,8 @@ void Oracle::connect_read(LinkId link, Conn& c, const mqtt::Connect& packet) {
   c.expiry = base::seconds(expiry);
   c.for_ever = expiry == mqtt::kNoSessionExpiry;
   c.expiry_zero = expiry == 0;
+  c.connect_expiry = c.expiry;
+  c.connect_for_ever = c.for_ever;
   c.receive_maximum = packet.properties.number_or(Property::ReceiveMaximum, 65535);
   c.max_packet = packet.properties.number_or(Property::MaximumPacketSize, 0);
   c.alias_maximum = packet.properties.number_or(Property::TopicAliasMaximum, 0);
@@ -160,9 +142,10 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
   ++counts_.publishes;
   bool again = false;
   if (packet.qos == QoS::ExactlyOnce) {
-    auto& unreleased = sessions_[c.client].unreleased;
-    const auto [it, fresh] = unreleased.try_emplace(packet.packet_id, key);
-    again = !fresh && it->second == key;
+    Session& s = sessions_[c.client];
+    const auto [it, fresh] = s.unreleased.try_emplace(packet.packet_id, key);
+    // (A session that may be another than the one that took it may take it for new.)
+    again = !fresh && it->second == key && !s.perhaps_another;
     it->second = key;
     c.publishes2[packet.packet_id] = key;
   } else if (packet.qos == QoS::AtLeastOnce) {
@@ -179,6 +162,13 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
     publication.first_read = now_;
   }
   if (!again) publication.reads.push_back(next_order_++);
+  // A crash may have taken the first copy, which was not acknowledged: then this one is the first that counts, for the
+  // order as well.
+  if (again && !restarts_.empty() && publication.first_read < restarts_.back() &&
+      publication.acknowledged.is_never()) {
+    publication.reads = {next_order_++};
+    ++publication.retried;
+  }
 }
 
 void Oracle::ack_read(Conn& c, const mqtt::Ack& packet) {
@@ -200,12 +190,18 @@ void Oracle::ack_read(Conn& c, const mqtt::Ack& packet) {
   const bool failure = mqtt::is_failure(packet.reason);
   if (packet.type == PacketType::PubRec && it->second.qos == QoS::ExactlyOnce && !failure) {
     acknowledged();
+    if (!it->second.released) it->second.recorded = now_;
     it->second.released = true;
   } else if ((packet.type == PacketType::PubAck && it->second.qos == QoS::AtLeastOnce) ||
              (packet.type == PacketType::PubRec && it->second.qos == QoS::ExactlyOnce) ||
              (packet.type == PacketType::PubComp && it->second.qos == QoS::ExactlyOnce && it->second.released)) {
     acknowledged();
     c.outstanding.erase(packet.packet_id);
+    if (world_->options().durable) {
+      // As far back as a crash may reach.
+      while (!s.finished.empty() && now_ - s.finished.front().at > base::seconds(30)) s.finished.pop_front();
+      s.finished.push_back({packet.packet_id, it->second, now_});
+    }
     s.outflight.erase(it);
   }
 }
@@ -328,108 +324,6 @@ void Oracle::packet_written(LinkId link, Conn& c, const mqtt::Packet& packet, st
   }
 }
 
-// The core has decided on a CONNECT when it has an answer, whatever the socket takes of it.
-void Oracle::on_offer(LinkId link, base::Bytes bytes, Instant now) {
-  now_ = now;
-  Conn& c = conn(link);
-  if (c.connected || !c.version) return;
-  Framer framer;
-  framer.add(bytes);
-  const auto frame = framer.next();
-  if (!frame || frame->header.type != mqtt::PacketType::ConnAck) return;
-  const auto packet = mqtt::decode_connack(frame->header, frame->body(), *c.version);
-  if (packet) connack_offered(link, c, *packet);
-}
-
-// What the model knows of a session must agree with Session Present.
-void Oracle::session_check(LinkId link, Conn& c, Session& s, bool present) {
-  if (c.clean && present) fail(link, "Session Present although Clean Start was 1  [MQTT-3.2.2-2]");
-  if (present && !s.exists) fail(link, "Session Present although there was no session  [MQTT-3.2.2-2]");
-  if (c.clean || !s.exists) return;
-  const bool taken_over = s.link.has_value();
-  if (taken_over) {
-    const Conn& old = conn(*s.link);
-    // A session that ends with its connection may be said to have ended before it is taken over, or not.
-    if (!present && old.expiry.count() > 0) fail(link, "a take-over lost the session");
-    return;
-  }
-  if (s.for_ever) {
-    if (!present) fail(link, "a session was lost that has no expiry");
-    return;
-  }
-  const Instant expires = s.ended + s.expiry;
-  if (present && now_ > expires + kBlur && world_->stalled(world_->shard_of(link), expires, now_).count() == 0 &&
-      s.expiry.count() == 0) {
-    fail(link, "a session lived on although its expiry was 0");
-  }
-  if (present && now_ - world_->stalled(world_->shard_of(link), expires, now_) > expires + kBlur)
-    fail(link, "a session outlived its expiry");
-  if (!present && now_ + kBlur < expires && s.expiry > kBlur) fail(link, "a session ended before its expiry");
-}
-
-void Oracle::end_intervals(const std::string& client, std::uint64_t generation, Instant when) {
-  for (const std::size_t i : intervals_of_[client]) {
-    Interval& interval = intervals_[i];
-    if (interval.session != generation) continue;
-    interval.dropped = std::min(interval.dropped, when);
-    interval.gone = std::min(interval.gone, now_);
-  }
-}
-
-void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) {
-  if (mqtt::is_failure(packet.reason)) return;
-  if (packet.properties.has(Property::AssignedClientIdentifier))
-    c.client = packet.properties.text_or(Property::AssignedClientIdentifier);
-  c.connected = true;
-  // The keep alive begins here, where the connection may have waited for its home shard.
-  c.last_read = now_;
-  ++counts_.connects;
-  if (const auto k = packet.properties.number(Property::ServerKeepAlive)) {
-    if (*k == c.keep_alive_s) fail(link, "Server Keep Alive says what the client asked for");
-    c.keep_alive_s = *k;
-  } else if (c.version != mqtt::Version::V5) {
-    const auto& policy = world_->options().keep_alive;
-    const bool over = policy.max_s > 0 && (c.keep_alive_s == 0 || c.keep_alive_s > policy.max_s);
-    if (over && policy.over_max_v3 == broker::OverMaxV3::Enforce) c.keep_alive_s = policy.max_s;
-  }
-  for (LinkId other = 0; other < conns_.size(); ++other) {
-    const Conn& o = conns_[other];
-    if (other != link && o.connected && !o.over && o.client == c.client) {
-      fail(link, fmt::format("CONNACK while link {} is still connected with the same client id", other));
-    }
-  }
-  Session& s = sessions_[c.client];
-  session_check(link, c, s, packet.session_present);
-  if (!packet.session_present) {
-    end_intervals(c.client, s.generation, s.link ? now_ : std::min(now_, s.ended + s.expiry));
-    s = {};
-    s.generation = next_generation_++;
-  }
-  for (WillState& will : wills_) {
-    if (will.client == c.client && !will.ended.is_never() && will.next_connack.is_never()) {
-      will.next_connack = now_;
-      will.resumed = packet.session_present;
-    }
-  }
-  s.exists = true;
-  s.link = link;
-  if (c.max_packet > 0) {
-    for (auto& [id, out] : s.outflight) out.perhaps_too_large = true;
-  }
-  c.generation = s.generation;
-  if (c.will) {
-    wills_[*c.will].armed = true;
-    wills_[*c.will].shard = world_->shard_of(link);
-  }
-  // A client that pipelines has been read before its CONNACK was written.
-  for (const auto& [id, pending] : c.subscribes) {
-    for (const std::size_t i : pending.intervals) {
-      intervals_[i].session = s.generation;
-      intervals_[i].client = c.client;
-    }
-  }
-}
-
 void Oracle::ack_written(LinkId link, Conn& c, const mqtt::Ack& packet) {
   using mqtt::PacketType;
   auto accepted = [&](const std::string& key) {
@@ -469,9 +363,14 @@ void Oracle::ack_written(LinkId link, Conn& c, const mqtt::Ack& packet) {
       return;
     }
     case PacketType::PubRel: {
-      const Session& s = sessions_[c.client];
+      Session& s = sessions_[c.client];
       const auto it = s.outflight.find(packet.packet_id);
-      if (it == s.outflight.end() || !it->second.released) fail(link, "a PUBREL before PUBREC");
+      if (it == s.outflight.end() || !it->second.released) {
+        fail(link, "a PUBREL before PUBREC");
+        return;
+      }
+      it->second.pubrel = true;
+      it->second.perhaps_done = it->second.perhaps_unrecorded = false;
       c.outstanding.insert(packet.packet_id);
       return;
     }
@@ -495,6 +394,7 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
   }
   if (found->second.topic != topic)
     fail(link, fmt::format("'{}' was published to {} and delivered as {}", key, found->second.topic, topic));
+  if (packet.retain) c.retained[topic] = key;
   Session& s = sessions_[c.client];
   bool again = false;
   if (packet.qos != QoS::AtMostOnce) {
@@ -502,23 +402,27 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
     if (c.outstanding.size() > c.receive_maximum)
       fail(link, "more in flight than the client's Receive Maximum  [MQTT-3.3.4-9]");
     auto it = s.outflight.find(packet.packet_id);
-    // What a member of a group had not acknowledged when it left may have gone to another, and its identifier is free.
-    if (it != s.outflight.end() && !packet.dup && it->second.link != link && given_away(it->second)) {
+    if (it != s.outflight.end() && is_free(s, it->second, packet, key, link)) {
       s.outflight.erase(it);
       it = s.outflight.end();
     }
     if (it == s.outflight.end()) {
-      s.outflight[packet.packet_id] = {key, packet.qos, false, link, next_order_++, false};
+      s.outflight[packet.packet_id] = {
+          .key = key, .qos = packet.qos, .link = link, .order = next_order_++, .sent = now_};
     } else {
       again = true;
       Outflight& out = it->second;
-      if (out.released) fail(link, "a PUBLISH again after its PUBREC");
+      if (out.released && !out.perhaps_unrecorded) fail(link, "a PUBLISH again after its PUBREC");
       if (out.key != key || !packet.dup) fail(link, "a packet identifier that is still in use");
       if (out.link == link) fail(link, "a PUBLISH again on the same connection");
       if (out.order < c.resend_order) fail(link, "messages again, but not in their order  [MQTT-4.6.0-1]");
       c.resend_order = out.order;
       out.link = link;
+      out.released = out.perhaps_lost = out.perhaps_unrecorded = out.perhaps_done = false;
     }
+    // (It may have been sent on an earlier connection and thrown away with it, or before a crash.)
+    if (packet.dup && !again && s.connections <= 1)
+      fail(link, "DUP on what cannot have been sent before  [MQTT-3.3.1-1]");
   } else if (packet.dup) {
     fail(link, "DUP at QoS 0  [MQTT-3.3.1-2]");
   }
@@ -527,6 +431,18 @@ void Oracle::publish_written(LinkId link, Conn& c, const mqtt::Publish& packet) 
     return;
   }
   first_delivery(link, c, s, packet, key);
+}
+
+// Whether an identifier that was in use may be used for another message.
+bool Oracle::is_free(const Session& s, const Outflight& out, const mqtt::Publish& packet, const std::string& key,
+                     LinkId link) const {
+  if (out.link == link) return false;
+  // What a member of a group had not acknowledged when it left may have gone to another.
+  if (!packet.dup && given_away(out)) return true;
+  // It ended before the crash, or never reached the store, or was another session's. (What is sent then may have been
+  // sent before as well, for all that the broker knows: DUP.)
+  const bool same = out.key == key && packet.dup;
+  return !same && (out.perhaps_done || out.perhaps_lost || s.perhaps_another);
 }
 
 bool Oracle::given_away(const Outflight& out) const {
@@ -571,7 +487,9 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
     for (const Delivery& delivery : deliveries_[key]) {
       if (delivery.client == c.client && delivery.session == c.generation) ++times;
     }
-    if (times > publication.reads.size()) {
+    // (At QoS 0 the first copy was passed on before it was stored.)
+    const std::size_t lost = packet.qos == QoS::AtMostOnce ? publication.retried : 0;
+    if (times > publication.reads.size() + lost) {
       fail(link,
            fmt::format("'{}' was delivered {} times and published {} times (QoS {} as {})", key, times,
                        publication.reads.size(), static_cast<int>(publication.qos), static_cast<int>(packet.qos)));
@@ -607,279 +525,14 @@ void Oracle::shared_delivery(LinkId link, const Publication& publication, const 
   if (mine.size() != 1 || publication.reads.size() != 1) return;  // of several groups: which one it was cannot be told
   for (const Delivery& delivery : deliveries_[key]) {
     if (groups_of(delivery.client, delivery.session) != mine) continue;
+    // (At QoS 0 before a crash it was passed on before it was stored, and forgotten.)
+    if (delivery.qos == QoS::AtMostOnce && publication.retried > 0) continue;
     if (delivery.qos == QoS::AtMostOnce || !delivery.acknowledged.is_never()) {
       fail(link, fmt::format("'{}' was given to two members of one group, the first of which had it", key));
     } else if (delivery.qos == QoS::ExactlyOnce && packet.qos == QoS::ExactlyOnce) {
       fail(link, fmt::format("'{}' was begun with one member at QoS 2 and given to another  [MQTT-4.8.2-5]", key));
     }
   }
-}
-
-// --- ends
-// --------------------------------------------------------------------------------------------------------------------------
-
-void Oracle::on_close(LinkId link, broker::DisconnectReason reason, Instant now) {
-  now_ = now;
-  Conn& c = conn(link);
-  if (verbose_)
-    std::printf("%12.6f link %-3u %-8s X closed by the broker: %s\n", in_seconds(now), link, c.client.c_str(),
-                std::string(broker::name(reason)).c_str());
-  if (reason == broker::DisconnectReason::KeepAliveTimeout) {
-    ++counts_.timeouts;
-    const Duration silent = c.silent_when_judged;
-    if (c.keep_alive_s == 0) fail(link, "closed for keep alive, which is off");
-    if (silent < one_and_a_half(c.keep_alive_s)) {
-      fail(link, fmt::format("judged dead {:.6f} s after its last packet reached the socket; K is {}",
-                             in_seconds(silent), c.keep_alive_s));
-    }
-    keep_alive_check(link, c);
-  }
-  if (reason == broker::DisconnectReason::SessionTakenOver) ++counts_.takeovers;
-  connection_over(link, c, reason);
-}
-
-void Oracle::on_end(LinkId link, broker::SocketEnd, Instant now) {
-  now_ = now;
-  Conn& c = conn(link);
-  if (verbose_) std::printf("%12.6f link %-3u %-8s X ended by the client\n", in_seconds(now), link, c.client.c_str());
-  connection_over(link, c, broker::DisconnectReason::ConnectionClosed);
-}
-
-void Oracle::connection_over(LinkId link, Conn& c, broker::DisconnectReason reason) {
-  if (c.over) fail(link, "closed twice");
-  c.over = true;
-  if (!c.connected) return;
-  const bool said_goodbye = reason == broker::DisconnectReason::ClientDisconnect;
-  if (said_goodbye && !c.goodbye) fail(link, "recorded as a goodbye, and there was none");
-  Session& s = sessions_[c.client];
-  if (s.link == link) {
-    s.link.reset();
-    s.ended = now_;
-    s.expiry = c.expiry;
-    s.for_ever = c.for_ever;
-    if (c.expiry.count() == 0) end_intervals(c.client, s.generation, now_);
-  }
-  if (c.will) {
-    WillState& will = wills_[*c.will];
-    will.ended = now_;
-    will.cancelled = said_goodbye;
-    will.expiry = c.expiry;
-    will.for_ever = c.for_ever;
-  }
-}
-
-// Nobody lives on after 1.5 x K and a tick.
-void Oracle::keep_alive_check(LinkId link, const Conn& c) {
-  const broker::KeepAlivePolicy& policy = world_->options().keep_alive;
-  const Instant deadline = c.last_read + one_and_a_half(c.keep_alive_s);
-  const unsigned shard = world_->shard_of(link);
-  if (c.in.pending() > 0) {
-    // While a packet really arrives, the deadline moves. A client that drips is not really sending.
-    const Instant generous = c.last_read + one_and_a_half(c.keep_alive_s) * 3 + policy.tick * 2;
-    if (now_ <= generous + world_->stalled(shard, c.last_read, now_)) return;
-    const double rate = static_cast<double>(c.part_bytes) / in_seconds(now_ - c.last_read);
-    if (rate < world_->options().limits.min_receive_rate / 4.0)
-      fail(link, "alive long after 1.5 x K, on a packet that drips");
-    return;
-  }
-  const Instant latest = deadline + policy.tick + kSlack;
-  if (now_ - world_->stalled(shard, deadline, now_) > latest) {
-    fail(link, fmt::format("alive {:.6f} s after 1.5 x K; K is {}, the tick {:.3f} s", in_seconds(now_ - deadline),
-                           c.keep_alive_s, in_seconds(policy.tick)));
-  }
-}
-
-void Oracle::on_turn(unsigned shard, Instant now) {
-  now_ = now;
-  if (world_->core(shard).next_deadline() <= now) return;  // it is not through with what is due
-  for (LinkId link = 0; link < conns_.size(); ++link) {
-    const Conn& c = conns_[link];
-    if (c.over || !c.connected || c.keep_alive_s == 0 || world_->shard_of(link) != shard) continue;
-    keep_alive_check(link, c);
-  }
-}
-
-// --- at the end
-// ----------------------------------------------------------------------------------------------------------------------
-
-void Oracle::check_will(const WillState& will) {
-  const std::size_t seen = will.seen.size();
-  if (seen > 1) fail(will.link, fmt::format("will '{}' was published {} times", will.key, seen));
-  if (!will.armed) {
-    if (seen > 0) fail(will.link, fmt::format("will '{}' was published, and its CONNECT was never accepted", will.key));
-    return;
-  }
-  if (will.ended.is_never()) {
-    if (seen > 0) fail(will.link, fmt::format("will '{}' of a living connection was published", will.key));
-    return;
-  }
-  const Duration wait = will.for_ever ? will.delay : std::min(will.delay, will.expiry);
-  Instant due = will.ended + wait;
-  const Duration stall_at_due =
-      world_->stalled(will.shard, due, will.next_connack.is_never() ? now_ : will.next_connack);
-  bool may_be_published = true;
-  bool must_be_published = true;
-  const char* why = "";
-  Instant latest = due;
-  if (will.cancelled) {
-    may_be_published = must_be_published = false;
-    why = "the client said goodbye";
-  } else if (will.next_connack <= due + kBlur + stall_at_due && wait.count() > 0) {
-    // The client came back before it was due, or about then.
-    const bool clearly_before = will.next_connack + kBlur < due || will.next_connack <= will.ended;
-    if (!will.resumed) {
-      // The old session ended when CONNECT was read, a little before the CONNACK.
-      latest = std::min(due, will.next_connack);
-      due = will.ended;
-      why = "the session ended before the delay";
-    } else if (clearly_before) {
-      may_be_published = must_be_published = false;
-      why = "the session was resumed before the delay";
-    } else {
-      must_be_published = false;
-    }
-  }
-  const bool dropped = world_->stats().publish_dropped > 0;
-  if (seen > 0 && !may_be_published) fail(will.link, fmt::format("will '{}' was published, and {}", will.key, why));
-  if (seen == 0 && must_be_published && !dropped) {
-    fail(will.link, fmt::format("will '{}' was not published: its connection ended at {:.6f}, it was due at {:.6f} {}",
-                                will.key, in_seconds(will.ended), in_seconds(due), why));
-  }
-  if (seen != 1 || !violation_.empty()) return;
-  if (will.seen[0] + kSlack < due)
-    fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key,
-                                in_seconds(will.seen[0]), in_seconds(due)));
-  Duration stalls(0);
-  for (unsigned shard = 0; shard < world_->shards(); ++shard) stalls += world_->stalled(shard, latest, will.seen[0]);
-  if (will.seen[0] - stalls > latest + kWillTravel) {
-    fail(will.link, fmt::format("will '{}' came at {:.6f}, late: it was due at {:.6f}", will.key,
-                                in_seconds(will.seen[0]), in_seconds(latest)));
-  }
-}
-
-void Oracle::check_wills() {
-  for (const WillState& will : wills_) {
-    check_will(will);
-    if (will.ended.is_never()) continue;
-    ++(will.seen.empty() ? counts_.wills_cancelled : counts_.wills_published);
-  }
-}
-
-void Oracle::check_obligations() {
-  std::uint64_t missing = 0;
-  std::string first;
-  for (const auto& [key, publication] : publications_) {
-    if (publication.will || publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() ||
-        publication.expires)
-      continue;
-    if (!publication.topic.starts_with("t/")) continue;
-    std::set<std::string> owed;  // once a client, however many of its subscriptions match
-    for (const Interval& interval : intervals_) {
-      if (!interval.group.empty() || interval.qos == QoS::AtMostOnce || interval.session == 0) continue;
-      if (interval.no_local && interval.client == publication.publisher) continue;
-      // (What was read in the same turn came before the SUBACK went out.)
-      if (interval.granted >= publication.first_read || interval.dropped <= publication.acknowledged) continue;
-      // Only sessions that are still there have been able to get all.
-      const auto session = sessions_.find(interval.client);
-      if (session == sessions_.end() || session->second.generation != interval.session || !session->second.link)
-        continue;
-      if (!mqtt::matches(interval.filter, publication.topic) || !owed.insert(interval.client).second) continue;
-      ++counts_.obligations;
-      const auto& got = deliveries_[key];
-      if (std::ranges::any_of(
-              got, [&](const Delivery& d) { return d.client == interval.client && d.session == interval.session; }))
-        continue;
-      ++missing;
-      if (first.empty()) {
-        first = fmt::format("'{}' (QoS {}, acknowledged at {:.6f}) never reached {} (subscribed to {} at {:.6f})", key,
-                            static_cast<int>(publication.qos), in_seconds(publication.acknowledged), interval.client,
-                            interval.filter, in_seconds(interval.granted));
-      }
-    }
-  }
-  check_shared_obligations(missing, first);
-  const broker::Stats stats = world_->stats();
-  if (missing > stats.publish_dropped + stats.publish_expired) {
-    fail(0, fmt::format("{} owed deliveries are missing ({} counted as dropped): {}", missing, stats.publish_dropped,
-                        first));
-  }
-}
-
-// A message for a group whose members all stayed reaches one of them.
-void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first) {
-  std::map<std::string, std::vector<const Interval*>> groups;
-  for (const Interval& interval : intervals_) {
-    if (!interval.group.empty() && interval.session != 0)
-      groups[interval.group + " " + interval.filter].push_back(&interval);
-  }
-  for (const auto& [name, members] : groups) {
-    for (const auto& [key, publication] : publications_) {
-      if (publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() || publication.expires ||
-          publication.will)
-        continue;
-      if (!mqtt::matches(members[0]->filter, publication.topic)) continue;
-      const bool all_stayed = std::ranges::all_of(members, [&](const Interval* m) {
-        const auto session = sessions_.find(m->client);
-        return m->qos != QoS::AtMostOnce && m->dropped.is_never() && session != sessions_.end() &&
-               session->second.generation == m->session && session->second.link;
-      });
-      const bool there =
-          std::ranges::any_of(members, [&](const Interval* m) { return m->granted < publication.first_read; });
-      if (!all_stayed || !there) continue;
-      ++counts_.obligations;
-      const bool got = std::ranges::any_of(deliveries_[key], [&](const Delivery& d) {
-        return std::ranges::any_of(members, [&](const Interval* m) { return m->client == d.client; });
-      });
-      if (got) continue;
-      ++missing;
-      if (first.empty()) first = fmt::format("'{}' reached nobody of the group {}", key, name);
-    }
-  }
-}
-
-void Oracle::settled(Instant now) {
-  now_ = now;
-  if (!violation_.empty()) return;
-  for (LinkId link = 0; link < conns_.size(); ++link) {
-    const Conn& c = conns_[link];
-    if (c.over || !c.connected) continue;
-    const Session& s = sessions_[c.client];
-    if (c.pings > 0) fail(link, "a PINGREQ was never answered");
-    if (!c.subscribes.empty()) fail(link, "a SUBSCRIBE was never answered");
-    if (!c.unsubscribes.empty()) fail(link, "an UNSUBSCRIBE was never answered");
-    if (!c.publishes1.empty()) fail(link, "a PUBLISH at QoS 1 was never acknowledged");
-    if (!c.publishes2.empty()) fail(link, "a PUBLISH at QoS 2 was never acknowledged");
-    if (!c.pubrels.empty()) fail(link, "a PUBREL was never answered");
-    for (const auto& [id, out] : s.outflight) {
-      if (!given_away(out))
-        fail(link, fmt::format("'{}' was sent once, and its unfinished delivery never taken up again", out.key));
-    }
-  }
-  check_obligations();
-  check_wills();
-}
-
-void Oracle::empty(Instant now) {
-  now_ = now;
-  if (!violation_.empty()) return;
-  const broker::Stats stats = world_->stats();
-  auto zero = [&](const char* what, std::uint64_t value) {
-    if (value != 0) fail(0, fmt::format("leaked: {} {} after everybody has left", value, what));
-  };
-  zero("connections", world_->connections());
-  for (const auto& [client, session] : sessions_) {
-    const auto view = world_->core(broker::ShardCore::home_of(client, world_->shards())).client(client);
-    if (view.exists) fail(0, fmt::format("leaked: the session of {} after everybody has left", client));
-  }
-  zero("sessions", world_->sessions());
-  zero("clients connected", stats.clients_connected);
-  zero("clients disconnected", stats.clients_disconnected);
-  zero("subscriptions", stats.subscriptions);
-  zero("shared subscriptions", stats.shared_subscriptions);
-  zero("queued messages", stats.queued_messages);
-  zero("queued bytes", stats.queued_bytes);
-  zero("messages in flight", stats.inflight_messages);
-  zero("clients at risk", stats.at_risk);
 }
 
 }  // namespace vigil::sim

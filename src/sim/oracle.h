@@ -4,6 +4,11 @@
 // connections, sessions, subscriptions, messages and wills. A violation is recorded with its time; the first one ends
 // the run.
 //
+// Crashes. What was acknowledged is in the store and has to come back; what was decided before the moment that
+// on_crash() names is in the store, too. What was decided later may be stored or not: then the model takes both for
+// right, and learns from what the broker says next which it was. The same goes for a CONNECT that was read and whose
+// CONNACK still waited for the store when its connection ended.
+//
 // It trusts names: every application message has a payload whose first word is unique (the rest is padding), and is
 // published to a topic that begins with `t/` (ordinary subscriptions), `s/` (shared subscriptions only) or `w/` (wills,
 // read by the watcher `watcher`).
@@ -43,11 +48,17 @@ class Oracle final : public Observer {
   void on_end(LinkId link, broker::SocketEnd end, base::Instant now) override;
   void on_arrival(LinkId link, base::Bytes bytes, base::Instant now) override;
   void on_turn(unsigned shard, base::Instant now) override;
+  void on_crash(base::Instant stored_before, base::Instant now) override;
+  void on_restart(base::Instant now) override;
 
   // Every client has come back, reads and acknowledges, and time has passed: nothing may be owed any more.
   void settled(base::Instant now);
   // Everybody has left for good.
   void empty(base::Instant now);
+
+  // These have subscribed to everything in peace: all of them, on whichever shard, in whichever process, have found the
+  // same retained messages.
+  void same_retained(const std::vector<LinkId>& readers);
 
   bool ok() const { return violation_.empty(); }
   const std::string& violation() const { return violation_; }
@@ -61,6 +72,9 @@ class Oracle final : public Observer {
     std::uint64_t takeovers = 0;
     std::uint64_t wills_published = 0;
     std::uint64_t wills_cancelled = 0;
+    std::uint64_t crashes = 0;
+    std::uint64_t uncertain_wills = 0;     // that a crash left to chance
+    std::uint64_t uncertain_sessions = 0;  // likewise
     std::uint64_t obligations = 0;  // deliveries that had to happen, and were looked for
   };
   const Counts& counts() const { return counts_; }
@@ -75,12 +89,21 @@ class Oracle final : public Observer {
     LinkId link = 0;
     bool armed = false;                // its CONNECT was accepted
     bool cancelled = false;            // the client said goodbye
+    bool held = false;                 // its CONNECT may have been accepted: the CONNACK waited for the store
     Instant ended = Instant::never();  // its connection
-    base::Duration expiry{0};          // of the session, at that moment
-    bool for_ever = false;             // the session has no expiry
+    // When it is to be published, unless something happens before.
+    Instant due_from = Instant::never();
+    Instant due_to = Instant::never();
+    Instant decided = Instant::never();      // when that was last decided
+    base::Duration after_restart_least{0};  // what a process waits that finds it as a connected client's
+    base::Duration after_restart_most{0};
+    bool ends_with_session = false;  // which has no expiry: any CONNECT ends it
+    bool doubtful = false;     // published or not: both are right
+    bool may_be_both = false;  // published before the session that was resumed began
     unsigned shard = 0;
-    // The next CONNACK of this client id after that.
+    // The next CONNACK of this client id after that, and when its CONNECT was read.
     Instant next_connack = Instant::never();
+    Instant next_read = Instant::never();
     bool resumed = false;
     std::vector<Instant> seen;  // written to the watcher
   };
@@ -93,6 +116,7 @@ class Oracle final : public Observer {
     bool will = false;
     bool expires = false;
     std::vector<std::uint64_t> reads;  // sequence numbers
+    std::size_t retried = 0;           // at QoS 2, after a crash took the first copy, perhaps
     Instant first_read;
     Instant acknowledged = Instant::never();
   };
@@ -117,6 +141,13 @@ class Oracle final : public Observer {
     LinkId link = 0;        // last sent on
     std::uint64_t order = 0;
     bool perhaps_too_large = false;  // for a later connection
+    Instant sent;                    // first
+    Instant recorded;                // PUBREC read
+    bool pubrel = false;             // PUBREL written: the store knows of the PUBREC
+    // After a crash: whether the store had it, had the PUBREC, had its end, is not known.
+    bool perhaps_lost = false;
+    bool perhaps_unrecorded = false;
+    bool perhaps_done = false;
   };
 
   struct Delivery {
@@ -127,13 +158,30 @@ class Oracle final : public Observer {
     Instant acknowledged = Instant::never();
   };
 
+  // The client has acknowledged it; whether the store knows is another matter.
+  struct Finished {
+    mqtt::PacketId packet_id = 0;
+    Outflight out;
+    Instant at;
+  };
+
   struct Session {
     std::uint64_t generation = 0;
     bool exists = false;
     std::optional<LinkId> link;  // while connected
-    Instant ended;
-    base::Duration expiry{0};
-    bool for_ever = false;
+    // While it is away: it ends between these.
+    Instant ends_from;
+    Instant ends_to;
+    Instant decided;                         // when that was last decided
+    base::Duration after_restart_least{0};  // how long a process keeps it that finds it as a connected client's
+    base::Duration after_restart_most{0};
+    bool keeps_nothing = false;   // it had no expiry in CONNECT
+    bool ended_at_once = false;   // with its connection, at `decided`
+    bool perhaps_gone = false;    // a CONNECT without an answer may have ended it, and begun another
+    bool perhaps_begun = false;   // there is none, or one that such a CONNECT has begun
+    bool perhaps_another = false;  // it may be one that such a CONNECT has begun
+    std::uint64_t connections = 0;  // that it has had
+    std::deque<Finished> finished;  // lately
     std::map<mqtt::PacketId, Outflight> outflight;
     std::map<mqtt::PacketId, std::string> unreleased;  // QoS 2 received from the client
     // First deliveries: what was last, by publisher, topic and qualities of service.
@@ -155,12 +203,16 @@ class Oracle final : public Observer {
     std::optional<mqtt::Version> version;
     bool connected = false;  // the core has answered with a CONNACK of success
     bool connack_written = false;
+    bool refused = false;
+    Instant connect_read;
     std::string client;
     bool clean = true;
     std::uint32_t keep_alive_s = 0;
     base::Duration expiry{0};
     bool for_ever = false;
     bool expiry_zero = false;
+    base::Duration connect_expiry{0};  // before a DISCONNECT changed it
+    bool connect_for_ever = false;
     std::uint32_t receive_maximum = 65535;
     std::uint32_t max_packet = 0;
     std::uint32_t alias_maximum = 0;
@@ -171,6 +223,7 @@ class Oracle final : public Observer {
     std::uint64_t part_bytes = 0;
     bool goodbye = false;  // DISCONNECT of the kind that cancels the will was read last
     std::uint64_t generation = 0;
+    std::map<std::string, std::string> retained;  // by topic, what came as such
     std::map<std::uint32_t, std::string> aliases_in;
     std::map<std::uint32_t, std::string> aliases_out;
     std::set<mqtt::PacketId> outstanding;
@@ -206,7 +259,17 @@ class Oracle final : public Observer {
 
   void session_check(LinkId link, Conn& c, Session& s, bool present);
   void end_intervals(const std::string& client, std::uint64_t generation, Instant when);
+  void owe_nothing(const std::string& client, std::uint64_t generation);
+  unsigned home(const std::string& client) const;
   void connection_over(LinkId link, Conn& c, broker::DisconnectReason reason);
+  void unanswered(Conn& c, Instant from);
+  void will_ended(const Conn& c, bool said_goodbye);
+  void connection_after_crash(LinkId link, Conn& c);
+  void will_after_crash(WillState& will) const;
+  void session_after_crash(const std::string& client, Session& s);
+  void messages_after_crash(Session& s);
+  bool is_free(const Session& s, const Outflight& out, const mqtt::Publish& packet, const std::string& key,
+               LinkId link) const;
   void keep_alive_check(LinkId link, const Conn& c);
   void check_wills();
   void check_will(const WillState& will);
@@ -216,6 +279,10 @@ class Oracle final : public Observer {
   const World* world_ = nullptr;
   bool verbose_;
   Instant now_;
+  Instant crashed_ = Instant::never();  // while the broker is down, and as it starts
+  Instant stored_before_ = Instant::never();
+  std::vector<Instant> restarts_;
+  std::vector<Instant> watcher_connacks_;
   std::deque<Conn> conns_;
   std::map<std::string, Session> sessions_;
   std::map<std::string, Publication> publications_;

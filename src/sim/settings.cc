@@ -71,8 +71,10 @@ base::Result<void, std::string> set(Settings& settings, std::string_view name, s
   VIGIL_SETTING(shared_available);
   VIGIL_SETTING(subscription_ids_available);
   VIGIL_SETTING(max_retained_messages);
+  VIGIL_SETTING(max_retained_bytes);
   VIGIL_SETTING(max_message_expiry_s);
   VIGIL_SETTING(max_will_delay_s);
+  VIGIL_SETTING(will_restart_grace_s);
   VIGIL_SETTING(presence_history);
   VIGIL_SETTING(presence_max_records);
   VIGIL_SETTING(sys_enabled);

@@ -111,6 +111,9 @@ struct Totals {
     counts.takeovers += result.counts.takeovers;
     counts.wills_published += result.counts.wills_published;
     counts.wills_cancelled += result.counts.wills_cancelled;
+    counts.crashes += result.counts.crashes;
+    counts.uncertain_wills += result.counts.uncertain_wills;
+    counts.uncertain_sessions += result.counts.uncertain_sessions;
     counts.obligations += result.counts.obligations;
   }
 };
@@ -160,9 +163,11 @@ class Campaign {
     fmt::print(
         "from seed {}: {:.1f} h of virtual time and {} events in {:.1f} s\n"
         "{} connects, {} take-overs, {} keep-alive timeouts, {} wills published, {} cancelled\n"
-        "{} publishes, {} deliveries, {} again after a resume, {} owed and found\n",
+        "{} publishes, {} deliveries, {} again after a resume, {} owed and found\n"
+        "{} crashes, which left {} wills and {} sessions to chance\n",
         options_.base, totals_.virtual_s / 3600, totals_.events, elapsed(), c.connects, c.takeovers, c.timeouts,
-        c.wills_published, c.wills_cancelled, c.publishes, c.deliveries, c.redeliveries, c.obligations);
+        c.wills_published, c.wills_cancelled, c.publishes, c.deliveries, c.redeliveries, c.obligations, c.crashes, c.uncertain_wills,
+        c.uncertain_sessions);
     fmt::print("{} passed, {} failed\n", totals_.passed, totals_.failed);
   }
 

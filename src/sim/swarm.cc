@@ -1,5 +1,6 @@
 #include "sim/swarm.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <deque>
@@ -31,6 +32,10 @@ struct Temper {
   unsigned most_keep_alive_s = 10;
   base::Duration most_pause{0};  // between two actions of a client
   bool shares = false;
+  // With a store.
+  bool durable = false;
+  unsigned crashes = 0;
+  bool store_stalls = false;
 };
 
 WorldOptions world_options(Random& random, std::uint64_t seed) {
@@ -73,26 +78,46 @@ Temper temper(Random& random) {
   return t;
 }
 
+// From a source of its own: a seed without a store stays what it was.
+void add_store(Random& random, Temper& temper, WorldOptions& options) {
+  temper.durable = options.durable = random.chance(50);
+  if (!options.durable) return;
+  constexpr std::array<int, 5> kDelays = {0, 200, 2'000, 20'000, 200'000};
+  options.store_delay = std::chrono::microseconds(kDelays[random.below(kDelays.size())]);
+  options.limits.will_restart_grace_s = static_cast<std::uint32_t>(random.between(1, 12));
+  temper.store_stalls = random.chance(30);
+  if (random.chance(70)) temper.crashes = static_cast<unsigned>(random.between(1, 3));
+}
+
 class Swarm {
  public:
   Swarm(std::uint64_t seed, bool verbose)
       : random_(seed ^ 0x5157'4152'4d00ULL),
+        store_random_(seed ^ 0x5354'4f52'4500ULL),
         oracle_(verbose),
         temper_(temper(random_)),
-        world_(world_options(random_, seed), &oracle_),
+        world_(with_store(world_options(random_, seed)), &oracle_),
         verbose_(verbose) {
     oracle_.watch(world_);
   }
   SwarmResult run();
 
  private:
+  WorldOptions with_store(WorldOptions options) {
+    add_store(store_random_, temper_, options);
+    return options;
+  }
   LinkProfile profile();
   ConnectWish wish();
   void act(SimClient& client);
   void act_connected(SimClient& client);
   void plan(SimClient& client);
   void trouble();
+  void store_trouble();
+  void crash();
+  void watch();
   void settle();
+  void compare_retained();
   bool run_for(base::Duration length);
   std::string topic();
   std::string filter();
@@ -100,12 +125,15 @@ class Swarm {
   unsigned any_shard() { return static_cast<unsigned>(random_.below(world_.shards())); }
 
   Random random_;
+  Random store_random_;
   Oracle oracle_;
   Temper temper_;
   World world_;
   bool verbose_;
   std::deque<SimClient> clients_;
   std::unique_ptr<SimClient> watcher_;
+  std::deque<SimClient> readers_;
+  base::Instant watch_until_;
   bool calm_ = false;
 };
 
@@ -133,6 +161,8 @@ ConnectWish Swarm::wish() {
   w.will = random_.chance(50);
   w.will_delay_s = random_.chance(60) ? static_cast<std::uint32_t>(random_.between(1, 10)) : 0;
   w.will_qos = qos();
+  // (A will of QoS 0 that is published as the broker dies is gone.)
+  if (temper_.crashes > 0 && w.will_qos == QoS::AtMostOnce) w.will_qos = QoS::AtLeastOnce;
   w.will_retain = random_.chance(20);
   return w;
 }
@@ -247,6 +277,51 @@ void Swarm::trouble() {
                });
 }
 
+void Swarm::store_trouble() {
+  if (temper_.store_stalls) {
+    const auto pause = milliseconds(store_random_.between(500, 20'000));
+    world_.after(pause, [this] {
+      if (calm_) return;
+      const auto length = milliseconds(store_random_.between(100, 5'000));
+      world_.stall_store(length);
+      if (verbose_)
+        std::printf("%12.6f the store stalls for %lld ms\n", static_cast<double>(world_.now().ns()) / 1e9,
+                    static_cast<long long>(length.count()));
+      store_trouble();
+    });
+  }
+}
+
+// Some time within the run, to the nanosecond.
+void Swarm::crash() {
+  world_.after(base::Duration(store_random_.between(0, temper_.length.count())), [this] {
+    if (calm_) return;
+    const auto down = store_random_.chance(50) ? milliseconds(store_random_.between(0, 20))
+                                               : milliseconds(store_random_.between(20, 4'000));
+    world_.crash(down, store_random_.chance(30) ? static_cast<unsigned>(store_random_.between(1, 4)) : 0);
+    watch_until_ = world_.now() + down + base::seconds(2);
+    world_.after(down, [this] { watch(); });
+  });
+}
+
+// The watcher never stays away: what it is owed comes as soon as it can.
+void Swarm::watch() {
+  if (!watcher_->linked()) {
+    ConnectWish wish;
+    if (temper_.durable) {
+      wish.clean_start = world_.now() < base::Instant::from_ns(1'050'000'000);
+      wish.expiry_s = 100'000;
+    }
+    LinkProfile good;
+    good.window = 1U << 24U;
+    good.max_delay = milliseconds(1);
+    watcher_->connect(wish, good, any_shard());
+  }
+  // (After a crash it may not have heard yet that its connection has ended.)
+  if (!watcher_->connected() && temper_.crashes > 0) watch_until_ = std::max(watch_until_, world_.now());
+  if (world_.now() <= watch_until_) world_.after(milliseconds(20), [this] { watch(); });
+}
+
 bool Swarm::run_for(base::Duration length) {
   // In steps, so that a violation ends the run where it happened.
   const base::Instant end = world_.now() + length;
@@ -283,20 +358,43 @@ void Swarm::settle() {
   if (!oracle_.ok()) return;
   for (SimClient* client : returned) client->disconnect(mqtt::ReasonCode::Success, 0);
   if (!run_for(base::seconds(15))) return;
-  watcher_->disconnect(mqtt::ReasonCode::Success, std::nullopt);
+  watcher_->disconnect(mqtt::ReasonCode::Success, 0);
   if (!run_for(base::seconds(15))) return;
   oracle_.empty(world_.now());
+  if (oracle_.ok()) compare_retained();
+}
+
+// Some on each shard look at what is retained; then, where there is a store, again after a crash.
+void Swarm::compare_retained() {
+  std::vector<LinkId> links;
+  for (int process = 0; process < (temper_.durable ? 2 : 1); ++process) {
+    if (process > 0) {
+      world_.crash(milliseconds(10));
+      if (!run_for(milliseconds(100))) return;
+    }
+    for (int i = 0; i < 6; ++i) {
+      SimClient& reader = readers_.emplace_back(world_, fmt::format("reader{}", i), 1);
+      LinkProfile good;
+      good.window = 1U << 24U;
+      reader.connect({}, good, 0);
+      links.push_back(*reader.link());
+    }
+    if (!run_for(base::seconds(2))) return;
+    for (int i = 0; i < 6; ++i) {
+      SimClient& reader = readers_[readers_.size() - 6 + static_cast<std::size_t>(i)];
+      for (const char* filter : {"t/#", "s/#", "w/#"}) reader.subscribe(filter, {.qos = QoS::AtMostOnce});
+    }
+    if (!run_for(base::seconds(2))) return;
+  }
+  oracle_.same_retained(links);
 }
 
 SwarmResult Swarm::run() {
   watcher_ = std::make_unique<SimClient>(world_, std::string(kWatcher), 1);
-  LinkProfile good;
-  good.window = 1U << 24U;
-  good.max_delay = milliseconds(1);
-  watcher_->connect({}, good, any_shard());
-  if (run_for(milliseconds(100))) {
+  watch();
+  if (run_for(temper_.durable ? milliseconds(1000) : milliseconds(100))) {
     watcher_->subscribe("w/#", {.qos = QoS::AtLeastOnce});
-    run_for(milliseconds(400));
+    run_for(temper_.durable ? milliseconds(1000) : milliseconds(400));
     for (unsigned i = 0; i < temper_.clients; ++i) clients_.emplace_back(world_, fmt::format("c{}", i), random_.next());
     for (unsigned i = 0; i < temper_.rivals; ++i) {
       clients_.emplace_back(world_, fmt::format("c{}", i % temper_.clients), random_.next())
@@ -304,6 +402,8 @@ SwarmResult Swarm::run() {
     }
     for (SimClient& client : clients_) plan(client);
     trouble();
+    store_trouble();
+    for (unsigned i = 0; i < temper_.crashes; ++i) crash();
     if (run_for(temper_.length)) settle();
   }
   SwarmResult result;

@@ -105,6 +105,8 @@ class Stage final : public Observer {
 
   Parsed<void> setting(const Command& command, bool& taken);
   Parsed<void> direct(const Command& command);
+  Parsed<void> crash(const Command& command);
+  Parsed<void> stall_store(const Command& command);
   World& world();
 
   WorldOptions options_;
@@ -170,6 +172,9 @@ Parsed<void> Stage::setting(const Command& command, bool& taken) {
   } else if (command.name == "auth") {
     if (world_) return base::Err(std::string("auth: before the first client"));
     options_.auth_methods.push_back(word());
+  } else if (command.name == "durable") {
+    if (world_) return base::Err(std::string("durable: before the first client"));
+    options_.durable = true;
   } else if (command.name == "ordered") {
     ordered_ = true;
   } else if (command.name == "show") {
@@ -183,6 +188,34 @@ Parsed<void> Stage::setting(const Command& command, bool& taken) {
   } else {
     taken = false;
   }
+  return {};
+}
+
+Parsed<void> Stage::crash(const Command& command) {
+  if (!options_.durable) return base::Err(std::string("crash: only where the broker is `durable`"));
+  base::Duration down(0);
+  std::uint64_t shards = 0;
+  for (const Field& field : command.fields) {
+    if (field.key == "shards") {
+      TRY(shards, parse_number(field.value));
+      if (shards < 1 || shards > 8) return base::Err(std::string("crash: 1 to 8 shards"));
+    } else {
+      TRY(down, parse_duration(field.value));
+    }
+  }
+  if (world().down()) return base::Err(std::string("crash: it is down"));
+  world().crash(down, static_cast<unsigned>(shards));
+  world().run_now();
+  return {};
+}
+
+Parsed<void> Stage::stall_store(const Command& command) {
+  if (!options_.durable) return base::Err(std::string("store: only where the broker is `durable`"));
+  if (command.fields.size() != 2 || command.fields[0].value != "stall") {
+    return base::Err(std::string("store stall LENGTH"));
+  }
+  TRY(const base::Duration length, parse_duration(command.fields[1].value));
+  world().stall_store(length);
   return {};
 }
 
@@ -211,6 +244,10 @@ Parsed<void> Stage::direct(const Command& command) {
   } else if (command.name == "shutdown") {
     world().shut_down();
     world().run_now();
+  } else if (command.name == "crash") {
+    return crash(command);
+  } else if (command.name == "store") {
+    return stall_store(command);
   } else if (command.name == "forget") {
     received_.clear();
   } else {

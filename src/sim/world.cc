@@ -10,7 +10,6 @@
 namespace vigil::sim {
 namespace {
 
-constexpr std::int64_t kUnixStartMs = 1'767'225'600'000;  // 2026-01-01T00:00:00Z
 constexpr unsigned kMostTurnsAtOnce = 20'000;
 
 }  // namespace
@@ -20,19 +19,8 @@ World::World(WorldOptions options, Observer* observer)
       observer_(observer),
       random_(options_.seed),
       now_(base::Instant::from_ns(1'000'000'000)),
-      shards_(options_.shards) {
-  for (unsigned i = 0; i < options_.shards; ++i) {
-    broker::ShardSetup setup;
-    setup.id = static_cast<broker::ShardId>(i);
-    setup.shards = options_.shards;
-    setup.seed = options_.seed * 64 + i;
-    setup.limits = options_.limits;
-    setup.keep_alive = options_.keep_alive;
-    setup.auth_methods = options_.auth_methods;
-    shards_[i].core = std::make_unique<broker::ShardCore>(std::move(setup), now_);
-    shards_[i].core->wall_clock(kUnixStartMs, now_);
-    wake(i);
-  }
+      stalls_(broker::kMaxShards) {
+  build_shards();
 }
 
 World::~World() = default;
@@ -61,7 +49,7 @@ void World::note(std::uint64_t kind, LinkId link, base::Bytes bytes) {
 // -------------------------------------------------------------------------------------------------------------------
 
 void World::schedule(base::Instant when, EventKind kind, std::uint64_t a) {
-  queue_.push({std::max(when, now_), sequence_++, kind, a});
+  queue_.push({std::max(when, now_), sequence_++, kind, a, run_});
 }
 
 void World::schedule_link(LinkId link, const std::vector<base::Instant>& arrivals) {
@@ -85,6 +73,8 @@ void World::run_until(base::Instant until) {
 }
 
 void World::dispatch(const Event& event) {
+  const bool of_a_process = event.kind != EventKind::LinkDue && event.kind != EventKind::Call;
+  if (of_a_process && event.run != run_) return;  // it has died
   switch (event.kind) {
     case EventKind::Turn: {
       ShardState& shard = shards_[event.a];
@@ -104,6 +94,8 @@ void World::dispatch(const Event& event) {
       }
       return;
     }
+    case EventKind::StoreWrite: store_write(); return;
+    case EventKind::StoreReply: store_reply(); return;
     case EventKind::Call: {
       auto node = calls_.extract(event.a);
       node.mapped()();
@@ -118,6 +110,11 @@ void World::dispatch(const Event& event) {
 LinkId World::connect(Peer& peer, const LinkProfile& profile, unsigned shard) {
   const auto id = static_cast<LinkId>(links_.size());
   links_.push_back({Link(profile, random_.next()), &peer, shard, Stage::Connecting, {}, false, false});
+  if (down_) {
+    links_[id].stage = Stage::Closed;
+    schedule_link(id, links_[id].link.server_close(now_));
+    return id;
+  }
   mark_ready(id);
   return id;
 }
@@ -176,16 +173,17 @@ void World::wake_at(unsigned shard, base::Instant when) {
 
 void World::mark_ready(LinkId link) {
   LinkState& state = links_[link];
-  if (state.stage == Stage::Moving) return;  // its new shard looks when it arrives
+  if (state.stage == Stage::Moving || state.stage == Stage::Closed) return;  // its new shard looks when it arrives
   ShardState& shard = shards_[state.shard];
   shard.ready.push_back(link);
   wake(state.shard);
 }
 
 void World::stall(unsigned shard, base::Duration length) {
+  if (down_) return;
   ShardState& state = shards_[shard];
   const base::Instant until = std::max(state.stalled_until, now_ + length);
-  state.stalls.emplace_back(std::max(now_, state.stalled_until), until);
+  stalls_[shard].emplace_back(std::max(now_, state.stalled_until), until);
   state.stalled_until = until;
   if (!state.turn_at.is_never() && state.turn_at < until) {
     state.turn_at = base::Instant::never();
@@ -193,9 +191,9 @@ void World::stall(unsigned shard, base::Duration length) {
   }
 }
 
-base::Duration World::stalled(unsigned shard, base::Instant from, base::Instant to) const {
+base::Duration World::overlap(const Spans& spans, base::Instant from, base::Instant to) {
   base::Duration sum(0);
-  for (const auto& [begin, end] : shards_[shard].stalls) {
+  for (const auto& [begin, end] : spans) {
     const base::Instant low = std::max(begin, from);
     const base::Instant high = std::min(end, to);
     if (high > low) sum += high - low;
@@ -203,7 +201,12 @@ base::Duration World::stalled(unsigned shard, base::Instant from, base::Instant 
   return sum;
 }
 
+base::Duration World::stalled(unsigned shard, base::Instant from, base::Instant to) const {
+  return overlap(stalls_[shard], from, to);
+}
+
 bool World::kick(std::string_view client_id) {
+  if (down_) return false;
   const unsigned shard = broker::ShardCore::home_of(client_id, shards());
   shards_[shard].kicks.emplace_back(client_id);
   wake(shard);
@@ -211,6 +214,7 @@ bool World::kick(std::string_view client_id) {
 }
 
 void World::shut_down() {
+  if (down_) return;
   for (unsigned i = 0; i < shards(); ++i) {
     while (!shards_[i].core->shut_down(100, now_)) {
       if (!shards_[i].busy) apply(i);
@@ -222,6 +226,7 @@ void World::shut_down() {
 void World::reconfigure(const broker::Limits& limits, const broker::KeepAlivePolicy& keep_alive) {
   options_.limits = limits;
   options_.keep_alive = keep_alive;
+  if (down_) return;
   for (unsigned i = 0; i < shards(); ++i) {
     shards_[i].core->reconfigure(limits, keep_alive);
     wake(i);
@@ -230,17 +235,18 @@ void World::reconfigure(const broker::Limits& limits, const broker::KeepAlivePol
 
 std::size_t World::connections() const {
   std::size_t sum = 0;
-  for (const ShardState& shard : shards_) sum += shard.core->connections();
+  for (const ShardState& shard : shards_) sum += shard.core ? shard.core->connections() : 0;
   return sum;
 }
 
 std::size_t World::sessions() const {
   std::size_t sum = 0;
-  for (const ShardState& shard : shards_) sum += shard.core->sessions();
+  for (const ShardState& shard : shards_) sum += shard.core ? shard.core->sessions() : 0;
   return sum;
 }
 
 broker::Stats World::stats() const {
+  if (down_) return {};
   broker::Stats sum = shards_[0].core->stats();
   for (unsigned i = 1; i < shards(); ++i) sum.add(shards_[i].core->stats());
   return sum;
@@ -364,6 +370,12 @@ void World::take_mail(unsigned shard) {
       state.core->mail(std::move(*mail), now_);
       continue;
     }
+    if (auto* reply = std::get_if<broker::StoreReply>(&post)) {
+      if (auto* stored = std::get_if<broker::Stored>(reply)) state.core->stored(std::move(*stored), now_);
+      if (auto* loaded = std::get_if<broker::Loaded>(reply)) state.core->loaded(std::move(*loaded), now_);
+      if (auto* swept = std::get_if<broker::Swept>(reply)) state.core->swept(*swept, now_);
+      continue;
+    }
     auto handover = std::get<broker::HandOver>(std::move(post));
     const auto id = static_cast<LinkId>(handover.socket - 1);
     LinkState& link = links_[id];
@@ -385,6 +397,7 @@ void World::take_mail(unsigned shard) {
 
 void World::apply(unsigned shard) {
   ShardState& state = shards_[shard];
+  hand_over(shard);
   broker::Effects& effects = state.core->effects();
   // Its lists of mail, one a shard, stay where they are.
   auto collect = [&](std::vector<std::vector<broker::Mail>>& mail) {
@@ -459,6 +472,7 @@ void World::finish(unsigned shard) {
     }
     state.core->take_over(takeover, now_);
   }
+  state.core->end_turn();
   if (!state.core->effects().empty()) {
     apply(shard);
     return;

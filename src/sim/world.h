@@ -5,6 +5,11 @@
 // what was posted first is taken first. A stalled shard takes no turns; when it wakes, what waits in its sockets and
 // its mailbox is processed before its timers.
 //
+// A durable world has a store (sim_store.h), which outlives the process: a crash ends all shards at once, at any moment
+// between two events, also between two posts of one turn. What the sockets took is on its way to the clients. After a
+// while a new process is built from what had been written, with as many shards or another number of them; it tells all
+// its shards what each of them holds before anybody may connect.
+//
 // Deterministic: the same options and the same calls give the same run, and the same trace().
 #pragma once
 
@@ -25,6 +30,7 @@
 #include "base/random.h"
 #include "broker/shard_core.h"
 #include "sim/sim_network.h"
+#include "sim/sim_store.h"
 
 namespace vigil::sim {
 
@@ -59,6 +65,10 @@ class Observer {
   virtual void on_arrival(LinkId, base::Bytes, base::Instant) {}
   // All effects of a turn have been applied.
   virtual void on_turn(unsigned /*shard*/, base::Instant) {}
+  // The broker's process has died. Whatever it decided before `stored_before` is in the store.
+  virtual void on_crash(base::Instant /*stored_before*/, base::Instant) {}
+  // A new one has read the store, and accepts connections from now on.
+  virtual void on_restart(base::Instant) {}
 };
 
 struct WorldOptions {
@@ -69,6 +79,10 @@ struct WorldOptions {
   std::vector<std::string> auth_methods;
   // Everything without delay, whole writes; otherwise wake-ups, posting and writes vary.
   bool prompt = false;
+  // There is a store.
+  bool durable = false;
+  // Writing a group takes at most so long, and so does the way of its answers. 0 in a prompt world.
+  base::Duration store_delay{0};
 };
 
 class World {
@@ -105,6 +119,14 @@ class World {
   // Every shard, until nobody is connected.
   void shut_down();
   void reconfigure(const broker::Limits& limits, const broker::KeepAlivePolicy& keep_alive);
+  // The process dies now, and is there again after `down`, with so many shards (0: as many as before).
+  void crash(base::Duration down, unsigned shards = 0);
+  bool down() const { return down_; }
+  // The store writes nothing for this long.
+  void stall_store(base::Duration length);
+  const SimStore& store() const { return store_; }
+  // Messages that were dropped or expired, by all processes.
+  std::uint64_t dropped() const;
   broker::ShardCore& core(unsigned shard) { return *shards_[shard].core; }
   const broker::ShardCore& core(unsigned shard) const { return *shards_[shard].core; }
   unsigned shards() const { return static_cast<unsigned>(shards_.size()); }
@@ -117,6 +139,8 @@ class World {
   bool drained(LinkId link) const;
   // The length of all stalls of this shard that fall into the span.
   base::Duration stalled(unsigned shard, base::Instant from, base::Instant to) const;
+  // Likewise of the store.
+  base::Duration store_stalled(base::Instant from, base::Instant to) const { return overlap(store_stalls_, from, to); }
   unsigned shard_of(LinkId link) const { return links_[link].shard; }
 
   // --- time
@@ -136,12 +160,13 @@ class World {
   const std::string& fault() const { return fault_; }
 
  private:
-  enum class EventKind : std::uint8_t { Turn, LinkDue, Post, Call };
+  enum class EventKind : std::uint8_t { Turn, LinkDue, Post, Call, StoreWrite, StoreReply };
   struct Event {
     base::Instant when;
     std::uint64_t sequence = 0;
     EventKind kind = EventKind::Call;
     std::uint64_t a = 0;
+    std::uint64_t run = 0;  // of the process that it belongs to
     bool operator>(const Event& other) const {
       return when != other.when ? when > other.when : sequence > other.sequence;
     }
@@ -158,7 +183,8 @@ class World {
     bool blocked = false;   // bytes wait for the window
   };
 
-  using Post = std::variant<broker::Mail, broker::HandOver>;
+  using Post = std::variant<broker::Mail, broker::HandOver, broker::StoreReply>;
+  using Spans = std::vector<std::pair<base::Instant, base::Instant>>;
   struct ShardState {
     std::unique_ptr<broker::ShardCore> core;
     std::deque<Post> mailbox;
@@ -171,7 +197,6 @@ class World {
     bool turn_wanted = false;
     base::Instant turn_at = base::Instant::never();
     base::Instant stalled_until;
-    std::vector<std::pair<base::Instant, base::Instant>> stalls;
     base::Instant spinning_since;
     unsigned turns_now = 0;
   };
@@ -180,6 +205,7 @@ class World {
   void schedule_link(LinkId link, const std::vector<base::Instant>& arrivals);
   void dispatch(const Event& event);
   base::Duration jitter(base::Duration most);
+  static base::Duration overlap(const Spans& spans, base::Instant from, base::Instant to);
 
   // Asks for a turn of the shard, soon.
   void wake(unsigned shard);
@@ -189,6 +215,14 @@ class World {
   void take_sockets(unsigned shard);
   void take_mail(unsigned shard);
   void apply(unsigned shard);
+  void build_shards();
+  void restart();
+  void acquaint();
+  void hand_over(unsigned shard);
+  void begin_writing();
+  void store_write();
+  void store_reply();
+  base::Instant stored_before() const;
   void post_next(unsigned shard);
   void finish(unsigned shard);
   void end_turn(unsigned shard);
@@ -211,7 +245,16 @@ class World {
   std::unordered_map<std::uint64_t, std::function<void()>> calls_;
   std::uint64_t next_call_ = 0;
   std::vector<ShardState> shards_;
+  std::vector<Spans> stalls_;  // by shard, over all processes
   std::deque<LinkState> links_;
+  SimStore store_;
+  std::vector<SimStore::Reply> store_replies_;  // under way
+  bool store_at_work_ = false;
+  base::Instant store_stalled_until_;
+  Spans store_stalls_;
+  std::uint64_t run_ = 0;  // processes that have died
+  bool down_ = false;
+  std::uint64_t dropped_ = 0;  // by those
   std::uint64_t trace_ = 0xcbf29ce484222325ULL;
   std::uint64_t events_ = 0;
   std::string fault_;

@@ -67,7 +67,9 @@ struct ChangeWriter::Appender {
     remove(Family::Unreleased, unreleased_key(c.session, c.packet_id));
   }
   void operator()(const broker::PutRetained& c) {
-    encode_message(view(*c.message, at), writer.record_);
+    MessageView message = view(*c.message, at);
+    message.publisher = c.message->publisher().client;
+    encode_message(message, writer.record_);
     writer.put(batch, Family::Retained, base::as_bytes(c.message->topic()));
   }
   void operator()(const broker::DropRetained& c) { remove(Family::Retained, base::as_bytes(c.topic)); }

@@ -50,10 +50,12 @@ DBOptions db_options(const Options& options) {
   DBOptions db;
   db.create_if_missing = true;
   db.create_missing_column_families = true;
-  db.max_open_files = 256;  // the broker's descriptors are for its clients
+  db.max_open_files = 96;  // the broker's descriptors are for its clients
   db.max_background_jobs = 2;
   db.max_total_wal_size = options.buffered_bytes;
-  db.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // A torn end is what a kill leaves: nothing of it was acknowledged. Damage before the end may be anything.
+  db.wal_recovery_mode = options.give_up_behind_damage ? rocksdb::WALRecoveryMode::kPointInTimeRecovery
+                                                       : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
   db.info_log = std::make_shared<NoLog>();
   db.stats_dump_period_sec = 0;
   db.stats_persist_period_sec = 0;
@@ -172,8 +174,9 @@ std::string explain(const Status& status, const std::filesystem::path& directory
   }
   if (status.IsCorruption()) {
     return fmt::format(
-        "The store in {} is damaged ({}). `vigilmq store check` says what is affected; bring back a copy from before, or "
-        "move the directory away to begin with an empty store.",
+        "The store in {} is damaged ({}). Bring back a copy from before; or, if it is the log (a file that ends in .log), "
+        "`vigilmq store repair` keeps what stands before the damage and gives up the rest; or move the directory away to "
+        "begin with an empty store.",
         directory.string(), text);
   }
   if (status.IsNotSupported()) return fmt::format("The store in {}: {}", directory.string(), status.getState());

@@ -112,13 +112,15 @@ Converted unreleased_json(Bytes key) {
 }
 
 Json message_fields(const MessageView& m) {
-  return {{"position", place(m.position)},
-          {"topic", content(m.topic)},
-          {"qos", number(m.qos)},
-          {"retain", m.retain},
-          {"expiresMs", when(m.expires_ms)},
-          {"properties", content(m.properties)},
-          {"payload", content(m.payload)}};
+  Json json = {{"position", place(m.position)},
+               {"topic", content(m.topic)},
+               {"qos", number(m.qos)},
+               {"retain", m.retain},
+               {"expiresMs", when(m.expires_ms)},
+               {"properties", content(m.properties)},
+               {"payload", content(m.payload)}};
+  if (m.publisher != 0) json["publisher"] = m.publisher;
+  return json;
 }
 
 Converted entry_json(Bytes key, Bytes value) {
@@ -264,7 +266,8 @@ struct OwnedMessage {
             .qos = qos_of(j.at("qos")),
             .retain = j.at("retain").get<bool>(),
             .expires_ms = when_of(j.at("expiresMs")),
-            .position = place_of(j.at("position"))};
+            .position = place_of(j.at("position")),
+            .publisher = j.value("publisher", std::uint64_t{0})};
   }
   OwnedMessage(const OwnedMessage&) = delete;
   OwnedMessage& operator=(const OwnedMessage&) = delete;

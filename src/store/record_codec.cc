@@ -36,6 +36,8 @@ constexpr std::uint8_t kRetain = 4;
 constexpr std::uint8_t kHasExpiry = 8;
 // Of an entry's, above QoS and retain.
 constexpr std::uint8_t kRetainedAtSubscribe = 8;
+// Of a message.
+constexpr std::uint8_t kHasPublisher = 8;
 constexpr std::uint8_t kReleased = 16;
 constexpr std::uint8_t kShared = 32;
 // Of a subscription's options: the lowest two are the QoS.
@@ -118,12 +120,13 @@ StoredWill read_will(RecordReader& in) {
 
 MessageView read_message(RecordReader& in) {
   MessageView message;
-  const std::uint8_t flags = read_flags(in, 3U | kRetain);
+  const std::uint8_t flags = read_flags(in, 3U | kRetain | kHasPublisher);
   message.qos = read_qos(in, flags);
   message.retain = (flags & kRetain) != 0;
   message.expires_ms = in.when_ms();
   message.position.sequence = in.varint();
   message.position.shard = in.u8();
+  if ((flags & kHasPublisher) != 0) message.publisher = in.u64();
   message.topic = in.text();
   if (message.topic.size() > kLongestText) in.fail();
   message.properties = in.bytes();
@@ -132,10 +135,12 @@ MessageView read_message(RecordReader& in) {
 }
 
 void write_message(const MessageView& message, RecordWriter& out) {
-  out.u8(static_cast<std::uint8_t>(static_cast<unsigned>(message.qos) | (message.retain ? kRetain : 0U)));
+  out.u8(static_cast<std::uint8_t>(static_cast<unsigned>(message.qos) | (message.retain ? kRetain : 0U) |
+                                   (message.publisher != 0 ? kHasPublisher : 0U)));
   out.when_ms(message.expires_ms);
   out.varint(message.position.sequence);
   out.u8(message.position.shard);
+  if (message.publisher != 0) out.u64(message.publisher);
   out.text(message.topic);
   out.bytes(message.properties);
   out.bytes(message.payload);
@@ -321,6 +326,7 @@ broker::MessagePtr to_message(const MessageView& message, const broker::Moment& 
                                 .qos = message.qos,
                                 .retain = message.retain,
                                 .expires = to_instant(message.expires_ms, now),
+                                .publisher = {message.publisher},
                                 .position = message.position});
 }
 

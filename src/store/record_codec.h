@@ -71,6 +71,7 @@ struct MessageView {
   bool retain = false;
   std::int64_t expires_ms = broker::kNeverMs;
   broker::Position position;
+  std::uint64_t publisher = 0;  // Publisher::client of a retained message, for No Local; 0 where it no longer matters
 };
 
 MessageView view(const broker::Message& message, const broker::Moment& now);

@@ -34,6 +34,7 @@ class SessionParts {
   }
   base::Bytes key() const { return bytes(it_->key()); }
   base::Bytes record() const { return bytes(it_->value()); }
+  const Position& session() const { return session_; }
   rocksdb::Status status() const { return it_->status(); }
 
  private:
@@ -61,7 +62,8 @@ class Recovery {
   void subscriptions(SessionParts& from, broker::RecoveredSession& to);
   void unreleased(SessionParts& from, broker::RecoveredSession& to);
   void queue(SessionParts& from, broker::RecoveredSession& to);
-  void delete_orphans(SessionParts& from, Family family, const Position* before);
+  rocksdb::Status delete_orphans(SessionParts& from, Family family, const Position* before);
+  rocksdb::Status delete_queue(const Position& session);
   void skip(const std::string& why);
   rocksdb::Status write_if(std::size_t at_least);
 
@@ -71,6 +73,7 @@ class Recovery {
   const Notice& notice_;
   const Give& give_;
   rocksdb::WriteBatch deletions_;
+  std::vector<Position> orphaned_;   // sessions that are gone, with entries that are not
   std::vector<Position> abandoned_;  // messages that entries of no session referred to
 };
 
@@ -104,9 +107,10 @@ rocksdb::Status Recovery::sessions() {
   SessionParts unreleased_left(database_, Family::Unreleased);
   SessionParts queue_left(database_, Family::Queue);
   const auto orphans = [&](const Position* before) {
-    delete_orphans(subscriptions_left, Family::Subscriptions, before);
-    delete_orphans(unreleased_left, Family::Unreleased, before);
-    delete_orphans(queue_left, Family::Queue, before);
+    rocksdb::Status status = delete_orphans(subscriptions_left, Family::Subscriptions, before);
+    if (status.ok()) status = delete_orphans(unreleased_left, Family::Unreleased, before);
+    if (status.ok()) status = delete_orphans(queue_left, Family::Queue, before);
+    return status;
   };
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
     const auto key = read_position_key(bytes(it->key()));
@@ -115,7 +119,7 @@ rocksdb::Status Recovery::sessions() {
       skip("a session: " + session.error());
       continue;
     }
-    orphans(&*key);
+    if (rocksdb::Status status = orphans(&*key); !status.ok()) return status;
     broker::RecoveredSession recovered;
     recovered.session.key = *key;
     subscriptions(subscriptions_left, recovered);
@@ -127,11 +131,10 @@ rocksdb::Status Recovery::sessions() {
     }
     recovered.session = std::move(*session);
     give_(std::move(recovered));
-    if (rocksdb::Status status = write_if(kWriteAtOnce); !status.ok()) return status;
   }
   if (!it->status().ok()) return it->status();
   // Only a walk that came to its end knows what belongs to nobody.
-  orphans(nullptr);
+  if (rocksdb::Status status = orphans(nullptr); !status.ok()) return status;
   for (const SessionParts* parts : {&subscriptions_left, &unreleased_left, &queue_left}) {
     if (!parts->status().ok()) return parts->status();
   }
@@ -175,15 +178,19 @@ void Recovery::queue(SessionParts& from, broker::RecoveredSession& to) {
   }
 }
 
-void Recovery::delete_orphans(SessionParts& from, Family family, const Position* before) {
+rocksdb::Status Recovery::delete_orphans(SessionParts& from, Family family, const Position* before) {
   for (; from.before(before); from.next()) {
-    // How often it was put is not known here, and Delete is right for any number of times.
-    deletions_.Delete(database_.family(family), slice(from.key()));
-    if (family != Family::Queue) continue;
-    if (const auto entry = decode_entry(from.record()); entry && entry->head.shared) {
-      abandoned_.push_back(entry->position);
+    if (family == Family::Queue) {
+      // They say which messages may have to go: they stay until those are gone, even if this start is cut short.
+      if (orphaned_.empty() || orphaned_.back() != from.session()) orphaned_.push_back(from.session());
+      const auto entry = decode_entry(from.record());
+      if (entry && entry->head.shared) abandoned_.push_back(entry->position);
+      continue;
     }
+    deletions_.Delete(database_.family(family), slice(from.key()));
+    if (rocksdb::Status status = write_if(kWriteAtOnce); !status.ok()) return status;
   }
+  return {};
 }
 
 void Recovery::skip(const std::string& why) {
@@ -204,7 +211,22 @@ rocksdb::Status Recovery::finish() {
     if (references_.contains(message)) continue;
     deletions_.SingleDelete(database_.family(Family::Messages), slice(position_key(message)));
   }
-  return write_if(0);
+  rocksdb::Status status = write_if(0);
+  for (const Position& session : orphaned_) {
+    if (status.ok()) status = delete_queue(session);
+  }
+  return status.ok() ? write_if(0) : status;
+}
+
+rocksdb::Status Recovery::delete_queue(const Position& session) {
+  const PositionBytes prefix = position_key(session);
+  const auto it = database_.scan(Family::Queue, {});
+  for (it->Seek(slice(prefix)); it->Valid() && it->key().starts_with(slice(prefix)); it->Next()) {
+    // How often it was put is not known here, and Delete is right for any number of times.
+    deletions_.Delete(database_.family(Family::Queue), it->key());
+    if (rocksdb::Status status = write_if(kWriteAtOnce); !status.ok()) return status;
+  }
+  return it->status();
 }
 
 }  // namespace

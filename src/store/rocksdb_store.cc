@@ -36,7 +36,7 @@ constexpr milliseconds kBesides{2};
 constexpr milliseconds kRetryEvery{250};
 constexpr std::chrono::seconds kNoticeEvery{10};
 // The clock floor is this far ahead of the time when it is written, and is written again half way there.
-constexpr std::int64_t kFloorAheadMs = 60'000;
+constexpr std::int64_t kFloorAheadMs = 10'000;
 
 constexpr std::size_t kBytesAChange = 64;
 
@@ -89,7 +89,7 @@ struct RocksdbStore::Group {
   std::vector<ChangeSet> sets;
   std::array<Answer, broker::kMaxShards> answers;
   std::size_t bytes = 0;
-  std::int64_t unix_ms = 0;
+  base::Instant latest;
   std::vector<Load> loads;
   std::vector<Sweep> sweeps;
 };
@@ -107,13 +107,14 @@ base::Result<std::unique_ptr<RocksdbStore>, std::string> RocksdbStore::open(cons
   return std::unique_ptr<RocksdbStore>(new RocksdbStore(std::move(database)));
 }
 
-base::Result<std::uint64_t, std::string> RocksdbStore::start_ms(std::int64_t wall_ms) {
+base::Result<std::uint64_t, std::string> RocksdbStore::start_ms(const broker::Moment& now) {
   std::string record;
   const rocksdb::Status status = database_->db().Get({}, database_->family(Family::Meta), slice(kClockKey), &record);
   if (!status.ok() && !status.IsNotFound()) return Err(explain(status, database_->directory()));
   const std::uint64_t floor = decode_number(base::as_bytes(record)).value_or(0);
-  const std::uint64_t start = std::max(static_cast<std::uint64_t>(std::max<std::int64_t>(wall_ms, 0)), floor + 1);
+  const std::uint64_t start = std::max(static_cast<std::uint64_t>(std::max<std::int64_t>(now.unix_ms, 0)), floor + 1);
   clock_floor_ms_ = static_cast<std::int64_t>(start);
+  start_ = {.at = now.at, .unix_ms = clock_floor_ms_};
   std::vector<std::uint8_t> number;
   encode_number(start, number);
   rocksdb::WriteBatch batch;
@@ -222,7 +223,7 @@ bool RocksdbStore::write_group() {
   std::vector<broker::SessionKey> ended;
   writer_->append(group.sets, batch, ended);
   if (batch.Count() > 0) {
-    raise_clock_floor(group.unix_ms, batch);
+    raise_clock_floor(group.latest, batch);
     if (!commit(batch)) return false;
   }
   for (const broker::SessionKey& key : ended) {
@@ -240,7 +241,7 @@ bool RocksdbStore::write_group() {
 void RocksdbStore::gather(Submitted&& from, Group& group) {
   broker::StoreBatch& batch = from.batch;
   group.bytes += from.bytes;
-  group.unix_ms = std::max(group.unix_ms, batch.at.unix_ms);
+  group.latest = std::max(group.latest, batch.at.at);
   for (broker::JointPart& part : batch.parts) {
     const std::size_t bytes = bytes_of(part.changes);
     group.bytes -= bytes;  // until it is written
@@ -286,7 +287,8 @@ void RocksdbStore::commit_joint(broker::JointId joint, broker::ShardId committer
   held_.erase(it);
 }
 
-void RocksdbStore::raise_clock_floor(std::int64_t unix_ms, rocksdb::WriteBatch& batch) {
+void RocksdbStore::raise_clock_floor(base::Instant now, rocksdb::WriteBatch& batch) {
+  const std::int64_t unix_ms = start_.unix_ms + std::chrono::ceil<base::milliseconds>(now - start_.at).count();
   if (unix_ms + kFloorAheadMs / 2 <= clock_floor_ms_) return;
   clock_floor_ms_ = unix_ms + kFloorAheadMs;
   std::vector<std::uint8_t> record;

@@ -53,9 +53,10 @@ class RocksdbStore final : public Store {
   // Stops without patience if nobody has.
   ~RocksdbStore() override;
 
-  // Before start(). A time for the numbers of this run: not before `wall_ms`, and after every time that an earlier run
-  // can have used, even if the wall clock was set back meanwhile.
-  base::Result<std::uint64_t, std::string> start_ms(std::int64_t wall_ms);
+  // Before start(). A time in Unix ms for the numbers of this run: not before that of `now`, and after every time that
+  // an earlier run has used, even if the wall clock was set back or the runs followed each other at once. It is `now`'s
+  // from here on: as the monotonic clock goes on, so does it.
+  base::Result<std::uint64_t, std::string> start_ms(const broker::Moment& now);
   // Before start(). Everything that is stored: presence, retained messages, then the sessions in the order of their
   // keys. The messages of sessions stay on disk. May be called without a notice.
   base::Result<void, std::string> recover(const broker::Moment& now,
@@ -102,7 +103,7 @@ class RocksdbStore final : public Store {
   bool write_group();
   void gather(Submitted&& from, Group& group);
   void commit_joint(broker::JointId joint, broker::ShardId committer, Group& group);
-  void raise_clock_floor(std::int64_t unix_ms, rocksdb::WriteBatch& batch);
+  void raise_clock_floor(base::Instant now, rocksdb::WriteBatch& batch);
   void answer(Group& group);
 
   bool work_left() const;
@@ -143,7 +144,8 @@ class RocksdbStore final : public Store {
   std::deque<Load> loads_;
   std::deque<Sweep> sweeps_;
   std::deque<Purge> purges_;
-  std::int64_t clock_floor_ms_ = 0;
+  std::int64_t clock_floor_ms_ = 0;  // what the next run begins above
+  broker::Moment start_;             // of the numbers of this run
   Clock::time_point group_begun_;
   unsigned in_no_hurry_after_ = 0;  // groups, until it is tried again to wait for more
   Clock::time_point next_notice_;

@@ -457,26 +457,35 @@ TEST(RocksdbStore, SaysThatItIsDamaged) {
   }
   const auto opened = RocksdbStore::open({.directory = directory.path()});
   ASSERT_FALSE(opened.has_value());
-  EXPECT_NE(opened.error().find("vigilmq store check"), std::string::npos) << opened.error();
+  EXPECT_NE(opened.error().find("vigilmq store repair"), std::string::npos) << opened.error();
 }
 
 TEST(RocksdbStore, StartsAboveEveryTimeThatWasUsed) {
   const TempDirectory directory;
   {
     Driver store(directory.path());
-    EXPECT_EQ(store.store().start_ms(kNoon), kNoon);
+    EXPECT_EQ(store.store().start_ms(kNow), kNoon);
     store.start();
-    store.write({.at = {.at = kNow.at, .unix_ms = kNoon + 100'000}, .changes = {session(1, "a")}});
+    store.write({.at = {.at = kNow.at + base::seconds(100), .unix_ms = kNoon}, .changes = {session(1, "a")}});
   }
   std::uint64_t second = 0;
   {
     Driver store(directory.path());
     // The clock was set back meanwhile.
-    second = *store.store().start_ms(kNoon - 1'000'000);
+    second = *store.store().start_ms({kNow.at, kNoon - 1'000'000});
     EXPECT_GT(second, static_cast<std::uint64_t>(kNoon + 100'000));
   }
+  std::uint64_t third = 0;
+  {
+    Driver store(directory.path());
+    third = *store.store().start_ms({kNow.at, 0});
+    EXPECT_GT(third, second);
+    store.start();
+    // This run is ahead of the wall clock, and so are its numbers.
+    store.write({.at = {.at = kNow.at + base::seconds(30), .unix_ms = kNoon}, .changes = {session(2, "b")}});
+  }
   Driver store(directory.path());
-  EXPECT_GT(*store.store().start_ms(0), second);
+  EXPECT_GT(*store.store().start_ms({kNow.at, 0}), third + 30'000);
 }
 
 TEST(RocksdbStore, LosesNothingButTheTailOfATornLog) {

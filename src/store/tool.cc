@@ -43,7 +43,7 @@ bool broker_runs_on(const std::filesystem::path& directory) {
   return held;
 }
 
-Opened open_to_read(const std::filesystem::path& directory) {
+Opened open_stopped(const std::filesystem::path& directory, Access access) {
   std::error_code error;
   if (!std::filesystem::exists(directory / "CURRENT", error)) {
     return Err(
@@ -53,7 +53,8 @@ Opened open_to_read(const std::filesystem::path& directory) {
     return Err(fmt::format("A broker is running on the store in {}. Stop it first, or work on a copy of the directory.",
                            directory.string()));
   }
-  return Database::open({.directory = directory}, Access::ReadOnly);
+  return Database::open({.directory = directory, .sync = Sync::Power, .give_up_behind_damage = access == Access::Write},
+                        access);
 }
 
 // Every record of a family, in order; stops at what RocksDB cannot read.
@@ -292,6 +293,19 @@ base::Result<std::uint64_t, std::string> import_lines(Database& database, std::i
   return number;
 }
 
+int repair(const std::filesystem::path& directory, std::ostream& err) {
+  const auto database = open_stopped(directory, Access::Write);
+  if (!database) {
+    err << database.error() << '\n';
+    return 1;
+  }
+  err << fmt::format(
+      "The store in {} can be opened. If its log was damaged, what stood behind the damage is gone. `vigilmq store check` "
+      "and `vigilmq store inspect` say what is there.\n",
+      directory.string());
+  return 0;
+}
+
 int import_all(const std::filesystem::path& directory, std::istream& in, std::ostream& err) {
   std::error_code error;
   if (std::filesystem::exists(directory, error) && !std::filesystem::is_empty(directory, error)) {
@@ -319,7 +333,8 @@ int import_all(const std::filesystem::path& directory, std::istream& in, std::os
 
 int run(const ToolRequest& request, std::istream& in, std::ostream& out, std::ostream& err) {
   if (request.command == ToolRequest::Command::Import) return import_all(request.directory, in, err);
-  const auto database = open_to_read(request.directory);
+  if (request.command == ToolRequest::Command::Repair) return repair(request.directory, err);
+  const auto database = open_stopped(request.directory, Access::ReadOnly);
   if (!database) {
     err << database.error() << '\n';
     return 1;

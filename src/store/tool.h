@@ -1,5 +1,5 @@
-// `vigilmq store inspect|check|export|import`: what an operator does with a store while no broker runs on it, or with a
-// copy. Nothing but `import` writes anything.
+// `vigilmq store inspect|check|repair|export|import`: what an operator does with a store while no broker runs on it, or with a
+// copy. Nothing but `import` and `repair` writes anything.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +14,7 @@ struct ToolRequest {
     Inspect,  // what is in it, in numbers
     Check,    // reads and cross-checks every record
     Export,   // JSON lines to `out`
+    Repair,   // opens it once, giving up what stands behind a damage in its log
     Import    // JSON lines from `in` into a directory that is empty or not there
   };
   Command command = Command::Inspect;

@@ -47,7 +47,7 @@ std::vector<std::uint8_t> presence(const std::string& client_id) {
 // One of everything.
 void fill(const std::filesystem::path& directory) {
   Driver store(directory);
-  EXPECT_TRUE(store.store().start_ms(kNoon).has_value());
+  EXPECT_TRUE(store.store().start_ms({.unix_ms = kNoon}).has_value());
   store.start();
   broker::PutSession with_will = session(1, "a");
   with_will.will = {{.topic = "w", .payload = {0xFF, 0}, .has_message_expiry = true, .message_expiry_s = 4}};

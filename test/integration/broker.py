@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -19,9 +20,17 @@ STOP_LIMIT_S = 15
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that stays free while a broker is between two lives: not one of those that the kernel gives to clients, one
+    of which would end up connected to itself."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first = int(file.read().split()[0])
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randrange(10000, first) if first > 11000 else 0))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
 
 
 def environment(extra=None):
@@ -42,10 +51,15 @@ def toml(settings, listener):
     return "\n".join(lines + ["[[listener]]"] + [f"{key} = {toml_value(value)}" for key, value in listener.items()]) + "\n"
 
 
+# For brokers without a directory of their own: nothing is to be found, or left, where a user's store would be.
+NO_STORE = {"VIGILMQ_STORE__SYNC": "memory"}
+
+
 def run(*arguments, env=None, timeout=10):
     """Runs the broker as a command that ends by itself."""
     return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
-                          env=environment(env), stdin=subprocess.DEVNULL)
+                          env=environment({**({} if "--test-config" in arguments else NO_STORE), **(env or {})}),
+                          stdin=subprocess.DEVNULL)
 
 
 def die_with_parent():
@@ -54,6 +68,8 @@ def die_with_parent():
 
 
 class Broker:
+    """A broker with a directory of its own, in which also its store is. It can be ended and started again."""
+
     def __init__(self, directory, settings=None, listener=None, env=None, host="127.0.0.1", inside=(), dial=None, also=()):
         """`settings`: dotted keys; `listener`: keys of the only listener; `inside`: a command that runs the broker;
         `dial`: makes a connection to a port of the broker's own loopback, where that is not this machine's; `also`: more
@@ -63,17 +79,31 @@ class Broker:
         self.host, self.port = host, free_port()
         self.config = self.directory / "vigilmq.toml"
         self.log_file = self.directory / "broker.log"
+        self.store = self.directory / "store"
         self.dial = dial or (lambda port: socket.create_connection(("127.0.0.1", port), timeout=10))
-        self.settings = dict(settings or {})
+        self.settings = {"store.directory": str(self.store), **(settings or {})}
         self.listener = {"bind": [f"{host}:{self.port}", *also], **(listener or {})}
+        self.env, self.inside = env, inside
         self.clients = []
+        self.process = None
+        self.start()
+
+    def start(self):
+        """On the port, in the directory and with the store of its earlier lives."""
+        self.launch()
+        self.wait_until_listening()
+        return self
+
+    def launch(self):
+        """Starts it and does not wait for it."""
+        assert self.process is None or not self.running(), "it runs"
         self.told_to_stop = False
         self.write_config()
-        with open(self.log_file, "wb") as log:
+        with open(self.log_file, "ab") as log:
+            self.life_began = log.tell()
             self.process = subprocess.Popen(
-                [*inside, str(BINARY), "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                cwd=self.directory, env=environment(env), preexec_fn=die_with_parent)
-        self.wait_until_listening()
+                [*self.inside, str(BINARY), "--config", str(self.config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.directory, env=environment(self.env), preexec_fn=die_with_parent)
 
     @property
     def target(self):
@@ -87,7 +117,11 @@ class Broker:
         self.config.write_text(toml(self.settings, self.listener))
 
     def log(self):
+        """What it has said in all its lives."""
         return self.log_file.read_text(errors="replace")
+
+    def log_of_this_life(self):
+        return self.log_file.read_bytes()[self.life_began:].decode(errors="replace")
 
     def wait_log(self, pattern, timeout=5, since=0):
         """The first match of the pattern in the log, from its `since`th character on; fails if it does not come."""
@@ -101,9 +135,9 @@ class Broker:
 
     def wait_until_listening(self):
         limit = time.monotonic() + START_LIMIT_S
-        while not re.search(rf"[Ll]istening.*:{self.port}\b", self.log()):
+        while not re.search(rf"[Ll]istening.*:{self.port}\b", self.log_of_this_life()):
             code = self.process.poll()
-            assert code is None, f"the broker ended at once with code {code}:\n{self.log()}"
+            assert code is None, f"the broker ended at once with code {code}:\n{self.log_of_this_life()}"
             if time.monotonic() > limit:
                 self.kill()
                 raise AssertionError(f"the broker does not say that it listens on port {self.port}:\n{self.log()}")
@@ -113,10 +147,21 @@ class Broker:
         return self.process.poll() is None
 
     def kill(self):
+        """SIGKILL. It has no time to say or write anything."""
         if self.running():
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait(STOP_LIMIT_S)
+
+    def restart(self, how="SIGKILL", down_s=0.0):
+        """From one life into the next. Its clients are connected at the end."""
+        if how == "SIGTERM":
+            self.terminate()
+        else:
+            self.kill()
+        self.drop_clients()
+        time.sleep(down_s)
+        return self.start()
 
     def tell_to_stop(self):
         # Once: a second signal means that there is no time for a decent end.

@@ -121,7 +121,7 @@ def test_strangers_are_not_let_in_by_mistake(address):
 
 def test_too_few_files(tmp_path):
     """The sentence says what to do. Who comes beyond the bound is refused; who is there stays."""
-    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=90:90"))
+    broker = broker_module.Broker(tmp_path, {"shards": 1}, inside=("prlimit", "--nofile=218:218"))
     try:
         clients = []
         for number in range(60):
@@ -165,7 +165,7 @@ def test_a_port_below_1024_needs_a_right(tmp_path):
     assert start > 871, "every user may listen on port 871 here: nothing can be shown"
     with open_to_all(tmp_path) as (binary, stranger):
         result = subprocess.run([*stranger, str(binary), "--listen", "127.0.0.1:871"], capture_output=True, text=True,
-                                timeout=10, env=broker_module.environment(), cwd="/")
+                                timeout=10, env=broker_module.environment(broker_module.NO_STORE), cwd="/")
     assert result.returncode != 0
     assert re.search("871.*right.*CAP_NET_BIND_SERVICE", result.stderr), result.stderr
 
@@ -415,7 +415,8 @@ def test_a_group_that_the_broker_may_not_give(tmp_path):
         tmp_path.chmod(0o777)
         result = subprocess.run([*stranger, str(binary), "--listen", f"unix:{tmp_path}/mqtt.sock"], capture_output=True,
                                 text=True, timeout=10, cwd="/",
-                                env=broker_module.environment({"VIGILMQ_LISTENER__0__SOCKET_GROUP": "mail"}))
+                                env=broker_module.environment({"VIGILMQ_LISTENER__0__SOCKET_GROUP": "mail",
+                                                               **broker_module.NO_STORE}))
     assert result.returncode == 1
     assert re.search("group mail.*SupplementaryGroups=mail", result.stderr), result.stderr
     assert not (tmp_path / "mqtt.sock").exists()
