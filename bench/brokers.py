@@ -60,11 +60,13 @@ def answers_mqtt(port):
 class Broker:
     """A running broker; a context manager that ends it."""
 
-    def __init__(self, name, command, port, directory, environment=None):
+    def __init__(self, name, command, port, directory, environment=None, keep_directory=False):
         self.name = name
         self.port = port
         self.directory = directory
+        self.keep_directory = keep_directory
         self.log = pathlib.Path(directory.name) / "broker.log"
+        self.started_at = time.monotonic()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=directory.name,
@@ -86,8 +88,9 @@ class Broker:
                 self.stop()
                 raise BrokerError(f"{self.name} ended at once with code {self.process.returncode}: {words}")
             if answers_mqtt(self.port):
+                self.ready_after_s = time.monotonic() - self.started_at
                 return
-            time.sleep(0.05)
+            time.sleep(0.01)
         words = self.last_words()
         self.stop()
         raise BrokerError(f"{self.name} did not answer on port {self.port} within {START_LIMIT_S} s: {words}")
@@ -100,7 +103,14 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(STOP_LIMIT_S)
-        self.directory.cleanup()
+        if not self.keep_directory:
+            self.directory.cleanup()
+
+    def kill(self):
+        """As a crash would end it."""
+        self.process.kill()
+        self.process.wait(STOP_LIMIT_S)
+        self.stop()
 
     def __enter__(self):
         return self
@@ -115,35 +125,48 @@ def write(directory, name, text):
     return str(path)
 
 
-def start_vigilmq(binary, tick_ms=1000):
-    directory, port = tempfile.TemporaryDirectory(prefix="bench-vigilmq-"), free_port()
+def start_vigilmq(binary, tick_ms=1000, sync="process", directory=None):
+    """With a directory (of tempfile) it goes on with what is in it, and leaves it there."""
+    port, keep = free_port(), directory is not None
+    directory = directory or tempfile.TemporaryDirectory(prefix="bench-vigilmq-")
     config = write(directory, "vigilmq.toml", f"""
 drain_timeout_s = 0
 
 [log]
 level = "error"
 
+[session]
+max_queued_messages = 100000000
+max_queued_bytes = "1024GiB"
+
+[store]
+directory = "{directory.name}/store"
+sync = "{sync}"
+
 [[listener]]
 name = "bench"
 bind = "127.0.0.1:{port}"
 """)
     return Broker("vigilmq", [str(binary), "--config", config], port, directory,
-                  {"MQTT_KEEP_ALIVE_MONITORING_DELAY_MS": str(tick_ms)})
+                  {"MQTT_KEEP_ALIVE_MONITORING_DELAY_MS": str(tick_ms)}, keep)
 
 
-def start_mosquitto(binary):
-    directory, port = tempfile.TemporaryDirectory(prefix="bench-mosquitto-"), free_port()
-    # Started by root it would become a user who cannot write here; nothing is written, so it may stay who it is.
+def start_mosquitto(binary, persistence=False, directory=None):
+    """With a directory (of tempfile) it goes on with what is in it, and leaves it there."""
+    port, keep = free_port(), directory is not None
+    directory = directory or tempfile.TemporaryDirectory(prefix="bench-mosquitto-")
+    kept = f"persistence true\npersistence_location {directory.name}/\nmax_queued_messages 0"
+    # Started by root it would become a user who cannot write here, so it stays who it is.
     config = write(directory, "mosquitto.conf", f"""
 listener {port} 127.0.0.1
 allow_anonymous true
-persistence false
+{kept if persistence else "persistence false"}
 log_dest stderr
 log_type error
 max_connections -1
 user {os.environ.get("USER", "root") if os.geteuid() else "root"}
 """)
-    return Broker("mosquitto", [binary, "-c", config], port, directory)
+    return Broker("mosquitto", [binary, "-c", config], port, directory, keep_directory=keep)
 
 
 def start_nats_server(binary):

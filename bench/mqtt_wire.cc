@@ -40,7 +40,7 @@ std::string encode_connect(const ConnectFields& fields) {
   body.push_back(static_cast<char>(fields.version));
   constexpr unsigned kClean = 0x02;
   constexpr unsigned kHasWill = 0x04;
-  body.push_back(static_cast<char>(kClean | (fields.will ? kHasWill : 0U)));
+  body.push_back(static_cast<char>((fields.persistent ? 0U : kClean) | (fields.will ? kHasWill : 0U)));
   append_u16(body, fields.keep_alive_s);
   append_no_properties(body, fields.version);
   append_text(body, fields.client_id);

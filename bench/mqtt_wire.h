@@ -37,9 +37,9 @@ struct ConnectFields {
   std::string client_id;
   std::uint16_t keep_alive_s = 0;
   std::optional<Will> will;  // at QoS 0, not retained
+  bool persistent = false;   // goes on with its session and leaves it behind (3.1.1 only)
 };
 
-// Every client starts clean and leaves no session behind.
 std::string encode_connect(const ConnectFields& fields);
 std::string encode_subscribe(Version version, std::string_view filter, unsigned qos);
 // The packet id is written for QoS 1 only.
@@ -47,6 +47,7 @@ void append_publish(std::string& out, Version version, std::string_view topic, s
                     std::uint16_t packet_id);
 void append_puback(std::string& out, std::uint16_t packet_id);
 inline constexpr std::string_view kPingreq{"\xc0\x00", 2};
+inline constexpr std::string_view kDisconnect{"\xe0\x00", 2};
 
 // A complete packet as it lies in the read buffer.
 struct Frame {

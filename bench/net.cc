@@ -9,6 +9,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <system_error>
@@ -103,6 +104,14 @@ void Epoll::change(const Fd& fd, std::uint32_t events, std::uint64_t key) {
 std::span<const epoll_event> Epoll::wait(int timeout_ms) {
   const int count = epoll_wait(fd_.get(), events_, kBatch, timeout_ms);
   if (count < 0 && errno != EINTR) fail("epoll_wait");
+  return {events_, static_cast<std::size_t>(count < 0 ? 0 : count)};
+}
+
+std::span<const epoll_event> Epoll::wait(base::Duration timeout) {
+  const std::int64_t ns = std::max<std::int64_t>(timeout.count(), 0);
+  const timespec time{.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  const int count = epoll_pwait2(fd_.get(), events_, kBatch, &time, nullptr);
+  if (count < 0 && errno != EINTR) fail("epoll_pwait2");
   return {events_, static_cast<std::size_t>(count < 0 ? 0 : count)};
 }
 

@@ -61,6 +61,8 @@ class Epoll {
   void change(const Fd& fd, std::uint32_t events, std::uint64_t key);
   // Waits until something happens, at most `timeout_ms`.
   std::span<const epoll_event> wait(int timeout_ms);
+  // The same, for times below a millisecond.
+  std::span<const epoll_event> wait(base::Duration timeout);
 
  private:
   Fd fd_;

@@ -99,6 +99,7 @@ struct Release {
   SessionKey session;
   std::uint64_t number = 0;
   Position message;
+  Kept kept = Kept::Unknown;
 };
 
 // The message is done with: acknowledged, expired, or given to somebody else.
@@ -107,6 +108,7 @@ struct Dequeue {
   std::uint64_t number = 0;
   Position message;       // of a message not released
   bool released = false;  // Release came before
+  Kept kept = Kept::Unknown;
 };
 
 // A QoS 2 message with this packet identifier was taken from the client, and has not been released [MQTT-4.3.3-10].
@@ -196,6 +198,7 @@ struct StoredMessage {
   bool released = false;  // then there is no message any more
   MessagePtr message;
   Terms terms;
+  Kept kept = Kept::Unknown;
 };
 
 struct Loaded {

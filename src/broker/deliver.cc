@@ -365,7 +365,7 @@ Shard::Step Shard::client_ack(ConnectionId id, Connection& c, const mqtt::Ack& p
         break;
       }
       if (entry->state != Inflight::State::Released && entry->delivery.stored) {
-        emit(Release{s.key, entry->delivery.number, entry->delivery.message->position()});
+        emit(Release{s.key, entry->delivery.number, entry->delivery.message->position(), entry->delivery.kept});
         entry->delivery.needs = last_batch_;
       }
       entry->state = Inflight::State::Released;

@@ -21,6 +21,9 @@ struct Terms {
   SubscriptionIds subscription_ids;
 };
 
+// Where the store has the message of an entry: who knows need not be looked up when the entry goes.
+enum class Kept : std::uint8_t { Unknown, WithEntry, Apart };
+
 struct Delivery {
   MessagePtr message;  // null once the client has it and only its number is left (QoS 2)
   Terms terms;
@@ -30,6 +33,7 @@ struct Delivery {
   std::uint64_t needs = 0;
   bool stored = false;    // the store has it, or will
   bool released = false;  // came from the store as a QoS 2 message that the client has
+  Kept kept = Kept::Unknown;
 };
 
 }  // namespace vigil::broker

@@ -113,7 +113,8 @@ void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
 
 void Shard::dequeued(const Session& s, const Delivery& delivery, bool released) {
   if (!delivery.stored) return;
-  emit(Dequeue{s.key, delivery.number, delivery.message ? delivery.message->position() : Position{}, released});
+  emit(Dequeue{s.key, delivery.number, delivery.message ? delivery.message->position() : Position{}, released,
+               delivery.kept});
 }
 
 // Once a turn: what changes several times in one is written once.
@@ -396,7 +397,7 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     if (m.released) m.terms.qos = mqtt::QoS::ExactlyOnce;
     if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
     d.queue.push_back(
-        {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released});
+        {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released, m.kept});
   }
   if (answer.next != 0) {
     tail.from = std::min(answer.next, tail.asked_below);

@@ -1,5 +1,7 @@
 #include "store/change_writer.h"
 
+#include <algorithm>
+#include <tuple>
 #include <variant>
 
 namespace vigil::store {
@@ -45,30 +47,17 @@ struct ChangeWriter::Appender {
   void operator()(const broker::DropSubscription& c) {
     remove(Family::Subscriptions, subscription_key(c.session, c.number));
   }
-  void operator()(const broker::Enqueue& c) {
-    const EntryKey key{c.session, c.number};
-    const MessageView message = view(*c.message, at);
-    const bool once = writer.stored_once(*c.message);
-    if (once) {
-      writer.fresh_[key] = Kind::Shared;
-      if (writer.references_.add(message.position)) {
-        encode_message(message, writer.record_);
-        writer.put(batch, Family::Messages, position_key(message.position));
-      }
-    }
-    encode_entry(c.terms, message, once ? Placing::Shared : Placing::Inline, writer.record_);
-    writer.put(batch, Family::Queue, entry_key(key));
-  }
+  void operator()(const broker::Enqueue& /*c*/) {}  // is there already
   void operator()(const broker::Release& c) {
     const EntryKey key{c.session, c.number};
-    writer.drop_reference(key, c.message, batch);
+    writer.drop_reference(key, c.message, c.kept, batch);
     encode_released(writer.record_);
     writer.put(batch, Family::Queue, entry_key(key));
   }
   void operator()(const broker::Dequeue& c) {
     const EntryKey key{c.session, c.number};
     if (c.released) return remove(Family::Queue, entry_key(key));
-    writer.drop_reference(key, c.message, batch);
+    writer.drop_reference(key, c.message, c.kept, batch);
     batch.SingleDelete(writer.database_.family(Family::Queue), slice(entry_key(key)));
   }
   void operator()(const broker::PutUnreleased& c) {
@@ -95,20 +84,94 @@ struct ChangeWriter::Appender {
 
 void ChangeWriter::append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch,
                           std::vector<broker::SessionKey>& ended) {
-  fresh_.clear();
-  count_receivers(sets);
+  look_over(sets);
+  for (const ChangeSet& set : sets) encode_entries(set, batch);
+  put_entries(batch);
+  if (!has_others_) return;
   for (const ChangeSet& set : sets) {
     Appender appender{*this, batch, ended, set.at};
     for (const broker::Change& change : set.changes) std::visit(appender, change);
   }
 }
 
-void ChangeWriter::count_receivers(std::span<const ChangeSet> sets) {
+namespace {
+
+// The entries from here on that are for one message after another.
+std::size_t receivers_of_one(const std::vector<broker::Change>& changes, std::size_t from) {
+  const broker::Message* message = std::get<broker::Enqueue>(changes[from]).message.get();
+  std::size_t to = from + 1;
+  for (; to < changes.size(); ++to) {
+    const auto* enqueue = std::get_if<broker::Enqueue>(&changes[to]);
+    if (enqueue == nullptr || enqueue->message.get() != message) break;
+  }
+  return to - from;
+}
+
+bool same(const broker::Terms& a, const broker::Terms& b) {
+  return a.qos == b.qos && a.retain == b.retain && a.retained_at_subscribe == b.retained_at_subscribe &&
+         a.share == b.share && a.subscription_ids == b.subscription_ids;
+}
+
+}  // namespace
+
+void ChangeWriter::look_over(std::span<const ChangeSet> sets) {
   receivers_.clear();
+  fresh_.clear();
+  entries_.clear();
+  records_.clear();
+  has_others_ = false;
   for (const ChangeSet& set : sets) {
-    for (const broker::Change& change : set.changes) {
-      if (const auto* enqueue = std::get_if<broker::Enqueue>(&change)) ++receivers_[enqueue->message.get()];
+    for (std::size_t i = 0; i < set.changes.size();) {
+      const auto* enqueue = std::get_if<broker::Enqueue>(&set.changes[i]);
+      if (enqueue == nullptr) {
+        has_others_ = true;
+        ++i;
+        continue;
+      }
+      const std::size_t count = receivers_of_one(set.changes, i);
+      receivers_[enqueue->message.get()] += static_cast<std::uint32_t>(count);
+      i += count;
     }
+  }
+}
+
+void ChangeWriter::encode_entries(const ChangeSet& set, rocksdb::WriteBatch& batch) {
+  for (std::size_t i = 0; i < set.changes.size(); ++i) {
+    const auto* first = std::get_if<broker::Enqueue>(&set.changes[i]);
+    if (first == nullptr) continue;
+    const std::size_t count = receivers_of_one(set.changes, i);
+    const MessageView message = view(*first->message, set.at);
+    const bool once = stored_once(*first->message);
+    if (once && references_.add(message.position, static_cast<std::uint32_t>(count))) {
+      encode_message(message, record_);
+      put(batch, Family::Messages, position_key(message.position));
+    }
+    const broker::Terms* terms = nullptr;
+    NewEntry entry;
+    for (std::size_t last = i + count; i < last; ++i) {
+      const auto& enqueue = std::get<broker::Enqueue>(set.changes[i]);
+      entry.key = {enqueue.session, enqueue.number};
+      // Most receivers of a message have the same terms, and then the same record.
+      if (terms == nullptr || !same(*terms, enqueue.terms)) {
+        terms = &enqueue.terms;
+        entry.record = records_.size();
+        encode_entry(*terms, message, once ? Placing::Shared : Placing::Inline, records_);
+        entry.size = records_.size() - entry.record;
+      }
+      if (once && has_others_) fresh_[entry.key] = Kind::Shared;
+      entries_.push_back(entry);
+    }
+    --i;
+  }
+}
+
+void ChangeWriter::put_entries(rocksdb::WriteBatch& batch) {
+  std::sort(entries_.begin(), entries_.end(), [](const NewEntry& a, const NewEntry& b) {
+    return std::tie(a.key.session, a.key.number) < std::tie(b.key.session, b.key.number);
+  });
+  rocksdb::ColumnFamilyHandle* queue = database_.family(Family::Queue);
+  for (const NewEntry& entry : entries_) {
+    batch.Put(queue, slice(entry_key(entry.key)), slice(base::Bytes(records_.data() + entry.record, entry.size)));
   }
 }
 
@@ -131,9 +194,12 @@ ChangeWriter::Kind ChangeWriter::take_kind(const EntryKey& key) {
   return head->shared ? Kind::Shared : Kind::Inline;
 }
 
-void ChangeWriter::drop_reference(const EntryKey& key, const broker::Position& message, rocksdb::WriteBatch& batch) {
+void ChangeWriter::drop_reference(const EntryKey& key, const broker::Position& message, broker::Kept kept,
+                                  rocksdb::WriteBatch& batch) {
+  if (kept == broker::Kept::WithEntry || !references_.contains(message)) return;
   // The same message may be inline in one entry and shared by others: an entry that came alone was written before them.
-  if (!references_.contains(message) || take_kind(key) != Kind::Shared || !references_.drop(message)) return;
+  if (kept == broker::Kept::Apart) fresh_.try_emplace(key, Kind::Shared);
+  if (take_kind(key) != Kind::Shared || !references_.drop(message)) return;
   batch.SingleDelete(database_.family(Family::Messages), slice(position_key(message)));
 }
 

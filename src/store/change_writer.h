@@ -32,8 +32,10 @@ class ChangeWriter {
  public:
   ChangeWriter(Database& database, References& references) : database_(database), references_(references) {}
 
-  // Appends the changes of all sets, in order. The batch must be written before the next call. Sessions that ended are
-  // added to `ended`: what belongs to them is still there.
+  // Appends the changes of all sets: first the new entries of queues, by session, then all others in order. As a batch is
+  // written as a whole and the number of an entry is used once, this is as good as the order in which they came; next to
+  // each other the entries of a session cost less. The batch must be written before the next call. Sessions that ended
+  // are added to `ended`: what belongs to them is still there.
   void append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch, std::vector<broker::SessionKey>& ended);
 
  private:
@@ -44,11 +46,21 @@ class ChangeWriter {
     }
   };
 
-  void count_receivers(std::span<const ChangeSet> sets);
+  // An entry that is to be put: its record is in records_.
+  struct NewEntry {
+    EntryKey key;
+    std::size_t record = 0;
+    std::size_t size = 0;
+  };
+
+  void look_over(std::span<const ChangeSet> sets);
+  void encode_entries(const ChangeSet& set, rocksdb::WriteBatch& batch);
+  void put_entries(rocksdb::WriteBatch& batch);
   bool stored_once(const broker::Message& message) const;
   // How the message of an entry is stored, if it may be shared; to be asked once before the entry goes.
   Kind take_kind(const EntryKey& key);
-  void drop_reference(const EntryKey& key, const broker::Position& message, rocksdb::WriteBatch& batch);
+  void drop_reference(const EntryKey& key, const broker::Position& message, broker::Kept kept,
+                      rocksdb::WriteBatch& batch);
   void put(rocksdb::WriteBatch& batch, Family family, base::Bytes key);
 
   struct Appender;
@@ -56,9 +68,13 @@ class ChangeWriter {
   Database& database_;
   References& references_;
   std::vector<std::uint8_t> record_;  // what is being encoded
-  // Of the batch that is being made: receivers of each message, and entries that share one.
+  // Of the batch that is being made: receivers of each message, new entries, and what became of entries that share a
+  // message.
   boost::unordered_flat_map<const broker::Message*, std::uint32_t> receivers_;
+  std::vector<NewEntry> entries_;
+  std::vector<std::uint8_t> records_;
   boost::unordered_flat_map<EntryKey, Kind, EntryHash> fresh_;
+  bool has_others_ = false;  // than new entries
 };
 
 }  // namespace vigil::store

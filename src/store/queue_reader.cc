@@ -10,6 +10,8 @@ namespace {
 
 // Entries looked at in one step of a sweep or a purge: well below a millisecond.
 constexpr unsigned kStep = 256;
+// Sessions that come back together ask for the same messages at about the same time.
+constexpr std::size_t kRememberedBytes = std::size_t{4} << 20U;
 
 // The entries of one session from a number on.
 class QueueWalk {
@@ -60,6 +62,7 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
       stored.message = message(key, *entry, now);
       if (!stored.message) continue;
       stored.terms = entry->terms();
+      stored.kept = entry->head.shared ? broker::Kept::Apart : broker::Kept::WithEntry;
       size += stored.message->size();
     }
     loaded.messages.push_back(std::move(stored));
@@ -84,6 +87,8 @@ broker::MessagePtr QueueReader::message(const EntryKey& key, const Entry& entry,
     return {};
   }
   broker::MessagePtr message = to_message(*found, now);
+  if (loaded_bytes_ > kRememberedBytes) forget_messages();
+  loaded_bytes_ += message->size();
   loaded_.emplace(entry.position, message);
   return message;
 }

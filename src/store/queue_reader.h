@@ -48,8 +48,12 @@ class QueueReader {
   // One step: deletions of at most so many entries. True when it was the last one.
   bool sweep(Sweep& sweep, rocksdb::WriteBatch& batch);
   bool purge(Purge& purge, rocksdb::WriteBatch& batch);
-  // Messages that entries share are kept from one load to the next until this.
-  void forget_messages() { loaded_.clear(); }
+  // Messages that entries share are kept from one load to the next, as long as they are not too many, until this.
+  void forget_messages() {
+    loaded_ = {};
+    loaded_bytes_ = 0;
+  }
+  bool remembers_messages() const { return !loaded_.empty(); }
 
  private:
   broker::MessagePtr message(const EntryKey& key, const Entry& entry, const broker::Moment& now);
@@ -60,6 +64,7 @@ class QueueReader {
   References& references_;
   const Notice& notice_;
   boost::unordered_flat_map<broker::Position, broker::MessagePtr, PositionHash> loaded_;
+  std::size_t loaded_bytes_ = 0;
 };
 
 }  // namespace vigil::store

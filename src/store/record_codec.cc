@@ -1,6 +1,8 @@
 #include "store/record_codec.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
 #include <limits>
 
 #include <fmt/format.h>
@@ -45,6 +47,11 @@ constexpr unsigned kHandlingShift = 4;
 
 template <std::size_t kSize>
 void put_be(Key<kSize>& key, std::size_t at, std::size_t size, std::uint64_t value) {
+  if (size == sizeof value) {
+    if constexpr (std::endian::native == std::endian::little) value = std::byteswap(value);
+    std::memcpy(key.data() + at, &value, sizeof value);
+    return;
+  }
   for (std::size_t i = 0; i < size; ++i) key[at + i] = static_cast<std::uint8_t>(value >> (8U * (size - 1 - i)));
 }
 

@@ -19,8 +19,12 @@ struct PositionHash {
 class References {
  public:
   bool contains(const broker::Position& message) const { return counts_.contains(message); }
-  // True if this is the first one.
-  bool add(const broker::Position& message) { return ++counts_[message] == 1; }
+  // True if these are the first ones.
+  bool add(const broker::Position& message, std::uint32_t entries = 1) {
+    std::uint32_t& count = counts_[message];
+    count += entries;
+    return count == entries;
+  }
   // True if this was the last one: the message is to be deleted.
   bool drop(const broker::Position& message) {
     const auto it = counts_.find(message);

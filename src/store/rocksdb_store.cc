@@ -1,6 +1,7 @@
 #include "store/rocksdb_store.h"
 
 #include <pthread.h>
+#include <sys/prctl.h>
 
 #include <algorithm>
 #include <array>
@@ -24,6 +25,12 @@ using std::chrono::milliseconds;
 
 // A group ends behind the batch that takes it above this.
 constexpr std::size_t kGroupBytes = std::size_t{4} << 20U;
+// Groups begin so far apart, if waiting brings at least so many more batches; if not, it is tried again after so many.
+constexpr std::chrono::microseconds kGather{300};
+constexpr std::size_t kWorthTheWait = 2;
+constexpr unsigned kGroupsInAHurry = 32;
+// Messages that were read for several receivers are forgotten after so long without anything to do.
+constexpr milliseconds kRemember{100};
 // How long writing may have to wait for reading and cleaning.
 constexpr milliseconds kBesides{2};
 constexpr milliseconds kRetryEvery{250};
@@ -160,6 +167,7 @@ void RocksdbStore::submit(broker::ShardId shard, broker::StoreBatch&& batch) {
 
 void RocksdbStore::run() {
   pthread_setname_np(pthread_self(), "store");
+  prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);  // gather_more() is about less than the usual slack
   Database::use_from_this_thread();
   bool going = true;
   while (going && take_submitted()) {
@@ -173,9 +181,14 @@ bool RocksdbStore::take_submitted() {
   std::unique_lock lock(mutex_);
   if (!work_left()) {
     asleep_ = incoming_.empty();
-    wake_.wait(lock, [this] { return !incoming_.empty() || stopping_; });
+    const auto something = [this] { return !incoming_.empty() || stopping_; };
+    if (reader_->remembers_messages() && !wake_.wait_for(lock, kRemember, something)) reader_->forget_messages();
+    asleep_ = incoming_.empty();
+    wake_.wait(lock, something);
     asleep_ = false;
+    gather_more(lock);
   }
+  group_begun_ = Clock::now();
   taken_.swap(incoming_);
   const bool last = stopping_ && taken_.empty();
   lock.unlock();
@@ -184,13 +197,29 @@ bool RocksdbStore::take_submitted() {
   return !last;
 }
 
+// Whoever submits meanwhile need not wake this thread. A client that sends one message after another, each when the last
+// is acknowledged, gains nothing by it: then nothing more comes, and the wait is left out for a while.
+void RocksdbStore::gather_more(std::unique_lock<std::mutex>& lock) {
+  const Clock::time_point until = group_begun_ + kGather;
+  if (stopping_ || Clock::now() >= until) return;
+  if (in_no_hurry_after_ > 0) {
+    --in_no_hurry_after_;
+    return;
+  }
+  const std::size_t before = incoming_.size();
+  lock.unlock();
+  std::this_thread::sleep_until(until);
+  lock.lock();
+  if (incoming_.size() < before + kWorthTheWait) in_no_hurry_after_ = kGroupsInAHurry;
+}
+
 bool RocksdbStore::write_group() {
   Group group;
   while (!waiting_.empty() && group.bytes < kGroupBytes) {
     gather(std::move(waiting_.front()), group);
     waiting_.pop_front();
   }
-  rocksdb::WriteBatch batch;
+  rocksdb::WriteBatch batch(group.bytes);
   std::vector<broker::SessionKey> ended;
   writer_->append(group.sets, batch, ended);
   if (batch.Count() > 0) {
@@ -300,7 +329,6 @@ void RocksdbStore::serve_loads(Clock::time_point until) {
     loads_.pop_front();
     replies[load.shard].emplace_back(reader_->load(load.request, load.at, sweeps_));
   } while (!loads_.empty() && Clock::now() < until);
-  reader_->forget_messages();
   for (std::size_t shard = 0; shard < replies.size(); ++shard) {
     if (!replies[shard].empty()) reply_(static_cast<broker::ShardId>(shard), std::move(replies[shard]));
   }

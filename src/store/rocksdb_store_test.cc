@@ -265,6 +265,27 @@ TEST(RocksdbStore, TellsAnEntryWithItsOwnCopyFromThoseThatShareTheMessage) {
   EXPECT_TRUE(store.notices().empty());
 }
 
+TEST(RocksdbStore, SaysOfALoadedEntryWhereItsMessageIs) {
+  const TempDirectory directory;
+  const MessagePtr shared = message("t", "for all", 50);
+  const MessagePtr alone = message("t", "for one", 51);
+  Driver store(directory.path());
+  store.start();
+  store.write({session(1, "a"), session(2, "b"), enqueue(1, 1, shared), enqueue(2, 1, shared), enqueue(1, 2, alone)});
+  const broker::Loaded loaded = store.load(load_all(1));
+  ASSERT_EQ(loaded.messages.size(), 2U);
+  EXPECT_EQ(loaded.messages[0].kept, broker::Kept::Apart);
+  EXPECT_EQ(loaded.messages[1].kept, broker::Kept::WithEntry);
+  // Who says so is believed; twice the same gives up one reference all the same.
+  const Dequeue gone{session_key(1), 1, shared->position(), false, broker::Kept::Apart};
+  store.write({gone, gone, Dequeue{session_key(1), 2, alone->position(), false, broker::Kept::WithEntry}});
+  EXPECT_EQ(store.load(load_all(2)).messages.size(), 1U);
+  store.write({Dequeue{session_key(2), 1, shared->position(), false, broker::Kept::Apart}});
+  store.stop();
+  EXPECT_EQ(records(directory.path())["messages"], 0U);
+  EXPECT_EQ(records(directory.path())["queue"], 0U);
+}
+
 TEST(RocksdbStore, EnqueuesAndDequeuesInOneGroup) {
   const TempDirectory directory;
   const MessagePtr one = message("t", std::string(5'000, 'x'), 50);
