@@ -49,7 +49,8 @@ int run(int argc, char** argv) {
   bool json = false;
   CLI::App app{
       "Sessions that outlive their connections, and messages of QoS 1 for them (MQTT 3.1.1): makes the sessions,\n"
-      "publishes while their clients are away, lets them come back and take what was kept, or publishes while they are\n"
+      "publishes while their clients are away, lets them come back and take what was kept, or publishes while they "
+      "are\n"
       "there. Reads the broker's CPU time if it is told its process id.",
       "durability_load"};
   app.fallthrough();  // options of all commands may stand behind the command

@@ -149,8 +149,7 @@ class Run {
   }
 
   void publish_all() {
-    const Instant stop_at =
-        options_.messages == 0 ? begun_at_ + milliseconds(options_.measure_ms) : Instant::never();
+    const Instant stop_at = options_.messages == 0 ? begun_at_ + milliseconds(options_.measure_ms) : Instant::never();
     Progress progress(*this);
     for (;;) {
       const Instant at = now();
@@ -201,8 +200,8 @@ class Run {
     const std::uint16_t id = static_cast<std::uint16_t>(peer.sent % (kIdentifiers - 1) + 1);
     // Each publisher has sessions of its own, if there are enough.
     const std::size_t session = (nth + peer.sent * options_.publishers) % options_.sessions;
-    append_publish(peer.out, Version::V311, options_.to_all ? kTopicOfAll : std::string_view(topics_[session]), tagged(nth),
-                   1, id);
+    append_publish(peer.out, Version::V311, options_.to_all ? kTopicOfAll : std::string_view(topics_[session]),
+                   tagged(nth), 1, id);
     peer.intended[id] = intended;
     ++peer.sent;
     ++sent_;
@@ -342,9 +341,9 @@ class Run {
         last_ = done;
         last_at_ = now();
       } else if (now() - last_at_ > kStallLimit) {
-        throw std::runtime_error(fmt::format("nothing has happened for {} s: {} clients ready, {} sent, {} acknowledged, {} delivered",
-                                             kStallLimit / base::seconds(1), run_.ready_, run_.sent_, run_.acked_,
-                                             run_.delivered_));
+        throw std::runtime_error(
+            fmt::format("nothing has happened for {} s: {} clients ready, {} sent, {} acknowledged, {} delivered",
+                        kStallLimit / base::seconds(1), run_.ready_, run_.sent_, run_.acked_, run_.delivered_));
       }
     }
 

@@ -169,8 +169,8 @@ struct StoreBatch {
   std::uint64_t number = 0;  // rises by one a batch of a shard, from 1; 0: nothing to be written, loads only
   Moment at;
   std::vector<Change> changes;
-  std::vector<JointPart> parts;   // held until their joint is committed
-  std::vector<JointId> commits;   // this batch and the parts of these are written as one
+  std::vector<JointPart> parts;    // held until their joint is committed
+  std::vector<JointId> commits;    // this batch and the parts of these are written as one
   std::vector<LoadRequest> loads;  // answered after this batch is written, in order
   std::vector<SweepRequest> sweeps;
 

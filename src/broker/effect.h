@@ -1,6 +1,6 @@
 // What a turn of the core asks of the world outside. Collected during the turn, applied once, in this order: store,
-// mail, closes, handovers, TCP settings, sends, suspects, take-overs, log. (A closed connection's last bytes go before the sends: the loser of a
-// take-over hears of it before the winner's CONNACK.)
+// mail, closes, handovers, TCP settings, sends, suspects, take-overs, log. (A closed connection's last bytes go before
+// the sends: the loser of a take-over hears of it before the winner's CONNACK.)
 #pragma once
 
 #include <cstdint>

@@ -58,8 +58,7 @@ class KeepAlive {
   // The same over another time than the keep alive: for a peer that has none.
   bool credit_progress(std::uint32_t min_rate, base::Duration over, base::Instant now) {
     const base::Duration age = std::min(over, now - part_since_);
-    const auto needed =
-        static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(age.count()) / 1'000'000'000U;
+    const auto needed = static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(age.count()) / 1'000'000'000U;
     if (unfinished_bytes_ == 0 || unfinished_bytes_ < needed) return false;
     last_heard_ = part_since_ = last_part_;
     unfinished_bytes_ = 0;

@@ -239,7 +239,8 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   const bool was_stored = s.key.sequence != 0;
   sessions_.erase(sid);
   joint.close();
-  if (PresenceRecord* record = presence_.find(presence); record != nullptr && was_stored) record->ended_in = last_batch_;
+  if (PresenceRecord* record = presence_.find(presence); record != nullptr && was_stored)
+    record->ended_in = last_batch_;
 }
 
 void Shard::publish_will(Session& s, base::Instant now) {

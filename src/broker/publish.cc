@@ -61,8 +61,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
                                    "more unacknowledged messages than there are identifiers"));
   }
-  AckQueue::Entry answer{.type = exactly_once ? PacketType::PubRec : PacketType::PubAck,
-                         .packet_id = packet.packet_id};
+  AckQueue::Entry answer{.type = exactly_once ? PacketType::PubRec : PacketType::PubAck, .packet_id = packet.packet_id};
   if (exactly_once) c.unreleased.insert(packet.packet_id);
   if (duplicate) {
     // It has been passed on already; only the answer was lost, or waits for the store [MQTT-4.3.3-10].
@@ -166,8 +165,8 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
 // Sends an acknowledgement, or lines it up behind those that still wait.
 void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
   c.acks.push(entry);
-  if (entry.needs > stored_ && (ack_waits_.empty() || ack_waits_.back().needs != entry.needs ||
-                                ack_waits_.back().connection != id)) {
+  if (entry.needs > stored_ &&
+      (ack_waits_.empty() || ack_waits_.back().needs != entry.needs || ack_waits_.back().connection != id)) {
     ack_waits_.push_back({entry.needs, id});
   }
   settle_acks(id, c);

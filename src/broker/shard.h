@@ -206,12 +206,12 @@ class Shard {
     std::uint32_t waiting = 0;  // receipts of other shards that have not come
     bool matched = false;
     std::vector<Change> changes;
-    std::vector<std::pair<SessionId, std::uint64_t>> held;            // messages here that wait for it, by number
-    std::vector<std::pair<ConnectionId, std::uint32_t>> acks;         // that are owed once it is stored
-    SessionId publisher;                                              // of a QoS 2 message
-    mqtt::PacketId packet_id = 0;                                     // its identifier
-    SessionId session;                                                // whose record belongs to it
-    std::vector<SessionKey> ended;                                    // whose ends belong to it
+    std::vector<std::pair<SessionId, std::uint64_t>> held;     // messages here that wait for it, by number
+    std::vector<std::pair<ConnectionId, std::uint32_t>> acks;  // that are owed once it is stored
+    SessionId publisher;                                       // of a QoS 2 message
+    mqtt::PacketId packet_id = 0;                              // its identifier
+    SessionId session;                                         // whose record belongs to it
+    std::vector<SessionKey> ended;                             // whose ends belong to it
   };
   // Opens a joint change for its life, unless one is open.
   class JointScope {

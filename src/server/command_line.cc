@@ -61,7 +61,8 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
   app.add_flag("--print-config-docs", print_docs, "Print the document about all settings and exit");
 
   using StoreCommand = store::ToolRequest::Command;
-  CLI::App* store = app.add_subcommand("store", "Look at, check, save or restore the data of a broker that does not run");
+  CLI::App* store =
+      app.add_subcommand("store", "Look at, check, save or restore the data of a broker that does not run");
   store->require_subcommand(1);
   std::string directory;
   store
@@ -77,7 +78,8 @@ base::Result<CommandLine, CommandLineEnd> parse_command_line(int argc, const cha
        StoreCommand::Repair},
       {store->add_subcommand("export", "Write everything to standard output, a JSON object a line"),
        StoreCommand::Export},
-      {store->add_subcommand("import", "Read such lines from standard input into a directory that is empty or not there"),
+      {store->add_subcommand("import",
+                             "Read such lines from standard input into a directory that is empty or not there"),
        StoreCommand::Import},
   };
   for (const auto& [command, which] : store_commands) command->fallthrough();

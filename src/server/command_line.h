@@ -14,7 +14,7 @@ namespace vigil::server {
 struct CommandLine {
   enum class Action : std::uint8_t { Run, TestConfig, PrintConfig, PrintDefaultConfig, PrintConfigDocs, Store };
   Action action = Action::Run;
-  ConfigSources sources;  // without the environment
+  ConfigSources sources;     // without the environment
   store::ToolRequest store;  // of Action::Store; its directory is empty where the configuration decides
 };
 

@@ -623,7 +623,8 @@ std::filesystem::path default_store_directory(const Environment& environment, bo
   // systemd gives a list where a unit has several.
   if (const std::string given = value("STATE_DIRECTORY"); !given.empty()) return given.substr(0, given.find(':'));
   if (root) return "/var/lib/vigilmq";
-  if (const std::string state = value("XDG_STATE_HOME"); !state.empty()) return std::filesystem::path(state) / "vigilmq";
+  if (const std::string state = value("XDG_STATE_HOME"); !state.empty())
+    return std::filesystem::path(state) / "vigilmq";
   if (const std::string home = value("HOME"); !home.empty())
     return std::filesystem::path(home) / ".local/state/vigilmq";
   return {};

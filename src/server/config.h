@@ -50,9 +50,9 @@ enum class StoreSync : std::uint8_t { Process, Power, Memory };
 
 struct StoreConfig {
   StoreSync sync = StoreSync::Process;
-  std::string directory;                            // empty: default_store_directory()
-  std::uint64_t cache_bytes = 32ULL << 20U;         // of what is read from disk
-  std::uint64_t max_backlog_bytes = 64ULL << 20U;   // that wait for the disk before clients are slowed down
+  std::string directory;                           // empty: default_store_directory()
+  std::uint64_t cache_bytes = 32ULL << 20U;        // of what is read from disk
+  std::uint64_t max_backlog_bytes = 64ULL << 20U;  // that wait for the disk before clients are slowed down
 
   bool operator==(const StoreConfig&) const = default;
 };
@@ -100,8 +100,8 @@ struct ConfigSources {
   std::vector<ConfigOverride> overrides;
 };
 
-// Where sessions and messages are kept if store.directory is empty: systemd's STATE_DIRECTORY; /var/lib/vigilmq for root;
-// else $XDG_STATE_HOME/vigilmq or ~/.local/state/vigilmq. Empty if there is no such place.
+// Where sessions and messages are kept if store.directory is empty: systemd's STATE_DIRECTORY; /var/lib/vigilmq for
+// root; else $XDG_STATE_HOME/vigilmq or ~/.local/state/vigilmq. Empty if there is no such place.
 std::filesystem::path default_store_directory(const Environment& environment, bool root);
 
 // The variables of this process.

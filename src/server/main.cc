@@ -57,8 +57,7 @@ int run(Config config, ConfigSources sources) {
 int look_into_store(const Config& config, const CommandLine& line) {
   store::ToolRequest request = line.store;
   if (request.directory.empty()) request.directory = config.store.directory;
-  if (request.directory.empty())
-    request.directory = default_store_directory(line.sources.environment, geteuid() == 0);
+  if (request.directory.empty()) request.directory = default_store_directory(line.sources.environment, geteuid() == 0);
   if (request.directory.empty()) {
     print(stderr, "vigilmq: which store? Give its directory: vigilmq store --directory DIR ...");
     return EXIT_FAILURE;

@@ -320,7 +320,8 @@ TEST_F(ServerTest, AReloadDisturbsNobody) {
 TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   start(config(1));
   const io::Endpoint taken = supervisor_->listening()[0].endpoint;
-  Config same = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
+  Config same =
+      parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
   same.shards = 1;
   Supervisor second({.config = std::move(same), .sources = {}, .version = "0", .notifier = Notifier("")},
                     silence_.log());

@@ -34,7 +34,7 @@ class Shard;
 struct ShardContext {
   Seats seats;
   Log& log;
-  store::Store* store = nullptr;  // null: nothing is kept on disk
+  store::Store* store = nullptr;               // null: nothing is kept on disk
   std::vector<std::unique_ptr<Shard>> shards;  // last, so first to go: their connections give their seats back
 };
 
@@ -54,7 +54,7 @@ struct ShardConfig {
 };
 using Listeners = std::shared_ptr<const std::vector<Listening>>;
 enum class Command : std::uint8_t {
-  Answer,  // nothing: shows that the loop turns, and that all mail posted before has been worked off
+  Answer,     // nothing: shows that the loop turns, and that all mail posted before has been worked off
   Recovered,  // all shards have back what was stored
   StopAccepting,
   BeginShutdown,     // wills are published
@@ -65,7 +65,8 @@ enum class Command : std::uint8_t {
 using StoreReplies = std::vector<broker::StoreReply>;
 using RecoveredFacts = std::vector<broker::RecoveredFact>;
 // Listeners: where clients come in from now on.
-using Post = std::variant<Arrival, std::shared_ptr<const ShardConfig>, Listeners, StoreReplies, RecoveredFacts, Command>;
+using Post =
+    std::variant<Arrival, std::shared_ptr<const ShardConfig>, Listeners, StoreReplies, RecoveredFacts, Command>;
 
 class Shard {
  public:

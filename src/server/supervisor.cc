@@ -133,8 +133,9 @@ base::Result<void, std::string> Supervisor::open_store() {
   std::filesystem::path directory = config.directory;
   if (directory.empty()) directory = default_store_directory(setup_.sources.environment, geteuid() == 0);
   if (directory.empty()) {
-    return base::Err(std::string("There is no directory for the broker's data: HOME is not set. Set store.directory, or "
-                                 "store.sync = \"memory\" to keep nothing."));
+    return base::Err(
+        std::string("There is no directory for the broker's data: HOME is not set. Set store.directory, or "
+                    "store.sync = \"memory\" to keep nothing."));
   }
   store::Options options;
   options.directory = std::move(directory);

@@ -164,8 +164,7 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
   if (!again) publication.reads.push_back(next_order_++);
   // A crash may have taken the first copy, which was not acknowledged: then this one is the first that counts, for the
   // order as well.
-  if (again && !restarts_.empty() && publication.first_read < restarts_.back() &&
-      publication.acknowledged.is_never()) {
+  if (again && !restarts_.empty() && publication.first_read < restarts_.back() && publication.acknowledged.is_never()) {
     publication.reads = {next_order_++};
     ++publication.retried;
   }

@@ -75,7 +75,7 @@ class Oracle final : public Observer {
     std::uint64_t crashes = 0;
     std::uint64_t uncertain_wills = 0;     // that a crash left to chance
     std::uint64_t uncertain_sessions = 0;  // likewise
-    std::uint64_t obligations = 0;  // deliveries that had to happen, and were looked for
+    std::uint64_t obligations = 0;         // deliveries that had to happen, and were looked for
   };
   const Counts& counts() const { return counts_; }
 
@@ -94,12 +94,12 @@ class Oracle final : public Observer {
     // When it is to be published, unless something happens before.
     Instant due_from = Instant::never();
     Instant due_to = Instant::never();
-    Instant decided = Instant::never();      // when that was last decided
+    Instant decided = Instant::never();     // when that was last decided
     base::Duration after_restart_least{0};  // what a process waits that finds it as a connected client's
     base::Duration after_restart_most{0};
     bool ends_with_session = false;  // which has no expiry: any CONNECT ends it
-    bool doubtful = false;     // published or not: both are right
-    bool may_be_both = false;  // published before the session that was resumed began
+    bool doubtful = false;           // published or not: both are right
+    bool may_be_both = false;        // published before the session that was resumed began
     unsigned shard = 0;
     // The next CONNACK of this client id after that, and when its CONNECT was read.
     Instant next_connack = Instant::never();
@@ -174,14 +174,14 @@ class Oracle final : public Observer {
     // While it is away: it ends between these.
     Instant ends_from;
     Instant ends_to;
-    Instant decided;                         // when that was last decided
+    Instant decided;                        // when that was last decided
     base::Duration after_restart_least{0};  // how long a process keeps it that finds it as a connected client's
     base::Duration after_restart_most{0};
-    bool keeps_nothing = false;   // it had no expiry in CONNECT
-    bool ended_at_once = false;   // with its connection, at `decided`
-    bool perhaps_gone = false;    // a CONNECT without an answer may have ended it, and begun another
-    bool perhaps_begun = false;   // there is none, or one that such a CONNECT has begun
-    bool perhaps_another = false;  // it may be one that such a CONNECT has begun
+    bool keeps_nothing = false;     // it had no expiry in CONNECT
+    bool ended_at_once = false;     // with its connection, at `decided`
+    bool perhaps_gone = false;      // a CONNECT without an answer may have ended it, and begun another
+    bool perhaps_begun = false;     // there is none, or one that such a CONNECT has begun
+    bool perhaps_another = false;   // it may be one that such a CONNECT has begun
     std::uint64_t connections = 0;  // that it has had
     std::deque<Finished> finished;  // lately
     std::map<mqtt::PacketId, Outflight> outflight;

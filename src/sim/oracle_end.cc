@@ -47,8 +47,8 @@ void Oracle::check_obligations() {
   }
   check_shared_obligations(missing, first);
   if (missing > world_->dropped()) {
-    fail(0, fmt::format("{} owed deliveries are missing ({} counted as dropped): {}", missing, world_->dropped(),
-                        first));
+    fail(0,
+         fmt::format("{} owed deliveries are missing ({} counted as dropped): {}", missing, world_->dropped(), first));
   }
 }
 
@@ -99,8 +99,8 @@ void Oracle::settled(Instant now) {
     if (!c.pubrels.empty()) fail(link, "a PUBREL was never answered");
     for (const auto& [id, out] : s.outflight) {
       // (Whether it had been sent the broker need not know any more: it may expire, but for QoS 2.)
-      const bool expired =
-          out.qos == QoS::AtLeastOnce && publications_[out.key].expires && !restarts_.empty() && out.sent < restarts_.back();
+      const bool expired = out.qos == QoS::AtLeastOnce && publications_[out.key].expires && !restarts_.empty() &&
+                           out.sent < restarts_.back();
       if (!given_away(out) && !out.perhaps_lost && !out.perhaps_done && !s.perhaps_another && !expired)
         fail(link, fmt::format("'{}' was sent once, and its unfinished delivery never taken up again", out.key));
     }

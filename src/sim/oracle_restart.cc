@@ -118,8 +118,8 @@ void Oracle::will_after_crash(WillState& will) const {
 
 void Oracle::messages_after_crash(Session& s) {
   for (auto& [id, out] : s.outflight) {
-    // What was sent at QoS 1 before it was stored may be lost, if its publisher had no acknowledgement either, or it came
-    // with a subscription. QoS 2 is sent when it is stored.
+    // What was sent at QoS 1 before it was stored may be lost, if its publisher had no acknowledgement either, or it
+    // came with a subscription. QoS 2 is sent when it is stored.
     if (out.qos == QoS::AtLeastOnce && out.sent >= stored_before_ &&
         (out.retained || publications_.at(out.key).acknowledged.is_never())) {
       out.perhaps_lost = true;

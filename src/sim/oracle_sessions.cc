@@ -63,9 +63,7 @@ void Oracle::owe_nothing(const std::string& client, std::uint64_t generation) {
   }
 }
 
-unsigned Oracle::home(const std::string& client) const {
-  return broker::ShardCore::home_of(client, world_->shards());
-}
+unsigned Oracle::home(const std::string& client) const { return broker::ShardCore::home_of(client, world_->shards()); }
 
 void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) {
   if (mqtt::is_failure(packet.reason)) return;

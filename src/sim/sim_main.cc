@@ -166,8 +166,8 @@ class Campaign {
         "{} publishes, {} deliveries, {} again after a resume, {} owed and found\n"
         "{} crashes, which left {} wills and {} sessions to chance\n",
         options_.base, totals_.virtual_s / 3600, totals_.events, elapsed(), c.connects, c.takeovers, c.timeouts,
-        c.wills_published, c.wills_cancelled, c.publishes, c.deliveries, c.redeliveries, c.obligations, c.crashes, c.uncertain_wills,
-        c.uncertain_sessions);
+        c.wills_published, c.wills_cancelled, c.publishes, c.deliveries, c.redeliveries, c.obligations, c.crashes,
+        c.uncertain_wills, c.uncertain_sessions);
     fmt::print("{} passed, {} failed\n", totals_.passed, totals_.failed);
   }
 

@@ -93,73 +93,73 @@ SimStore::Stored* SimStore::part_of(broker::SessionKey key) {
 }
 
 void SimStore::change(broker::Change&& change) {
-  std::visit(Overloaded{
-                 [&](broker::PutSession& put) {
-                   saw(put.key);
-                   if (Stored* s = part_of(put.key); s != nullptr) {
-                     s->exists = true;
-                     s->record = std::move(put);
-                   }
-                 },
-                 [&](const broker::EndSession& end) {
-                   sessions_.erase(end.key);
-                   ended_.insert(end.key);
-                 },
-                 [&](broker::PutSubscription& put) {
-                   if (Stored* s = part_of(put.session); s != nullptr) s->subscriptions[put.number] = std::move(put);
-                 },
-                 [&](const broker::DropSubscription& drop) {
-                   if (Stored* s = part_of(drop.session); s != nullptr) s->subscriptions.erase(drop.number);
-                 },
-                 [&](broker::Enqueue& put) {
-                   saw(put.message->position());
-                   Stored* s = part_of(put.session);
-                   if (s == nullptr) return;
-                   if (put.terms.qos == mqtt::QoS::AtMostOnce) fail("a message of QoS 0 is stored for a session");
-                   const auto [at, fresh] =
-                       s->queue.try_emplace(put.number, Entry{std::move(put.message), std::move(put.terms)});
-                   if (!fresh) fail(fmt::format("{}: message {} is stored twice", s->record.client_id, put.number));
-                 },
-                 [&](const broker::Release& release) {
-                   Stored* s = part_of(release.session);
-                   if (s == nullptr) return;
-                   const auto at = s->queue.find(release.number);
-                   if (at == s->queue.end() || at->second.released ||
-                       at->second.message->position() != release.message) {
-                     fail(fmt::format("{}: message {} is released and not there", s->record.client_id, release.number));
-                     return;
-                   }
-                   at->second.message = {};
-                   at->second.released = true;
-                 },
-                 [&](const broker::Dequeue& done) {
-                   Stored* s = part_of(done.session);
-                   if (s == nullptr) return;
-                   const auto at = s->queue.find(done.number);
-                   if (at == s->queue.end() || at->second.released != done.released ||
-                       (!done.released && at->second.message->position() != done.message)) {
-                     fail(fmt::format("{}: message {} is done with and not there, or not in this state",
-                                      s->record.client_id, done.number));
-                     return;
-                   }
-                   s->queue.erase(at);
-                 },
-                 [&](const broker::PutUnreleased& put) {
-                   if (Stored* s = part_of(put.session); s != nullptr) s->unreleased.insert(put.packet_id);
-                 },
-                 [&](const broker::DropUnreleased& drop) {
-                   if (Stored* s = part_of(drop.session); s != nullptr) s->unreleased.erase(drop.packet_id);
-                 },
-                 [&](broker::PutRetained& put) {
-                   saw(put.message->position());
-                   const std::string topic(put.message->topic());
-                   retained_[topic] = std::move(put.message);
-                 },
-                 [&](const broker::DropRetained& drop) { retained_.erase(drop.topic); },
-                 [&](broker::PutPresence& put) { presence_[put.client_id] = std::move(put.record); },
-                 [&](const broker::DropPresence& drop) { presence_.erase(drop.client_id); },
-             },
-             change);
+  std::visit(
+      Overloaded{
+          [&](broker::PutSession& put) {
+            saw(put.key);
+            if (Stored* s = part_of(put.key); s != nullptr) {
+              s->exists = true;
+              s->record = std::move(put);
+            }
+          },
+          [&](const broker::EndSession& end) {
+            sessions_.erase(end.key);
+            ended_.insert(end.key);
+          },
+          [&](broker::PutSubscription& put) {
+            if (Stored* s = part_of(put.session); s != nullptr) s->subscriptions[put.number] = std::move(put);
+          },
+          [&](const broker::DropSubscription& drop) {
+            if (Stored* s = part_of(drop.session); s != nullptr) s->subscriptions.erase(drop.number);
+          },
+          [&](broker::Enqueue& put) {
+            saw(put.message->position());
+            Stored* s = part_of(put.session);
+            if (s == nullptr) return;
+            if (put.terms.qos == mqtt::QoS::AtMostOnce) fail("a message of QoS 0 is stored for a session");
+            const auto [at, fresh] =
+                s->queue.try_emplace(put.number, Entry{std::move(put.message), std::move(put.terms)});
+            if (!fresh) fail(fmt::format("{}: message {} is stored twice", s->record.client_id, put.number));
+          },
+          [&](const broker::Release& release) {
+            Stored* s = part_of(release.session);
+            if (s == nullptr) return;
+            const auto at = s->queue.find(release.number);
+            if (at == s->queue.end() || at->second.released || at->second.message->position() != release.message) {
+              fail(fmt::format("{}: message {} is released and not there", s->record.client_id, release.number));
+              return;
+            }
+            at->second.message = {};
+            at->second.released = true;
+          },
+          [&](const broker::Dequeue& done) {
+            Stored* s = part_of(done.session);
+            if (s == nullptr) return;
+            const auto at = s->queue.find(done.number);
+            if (at == s->queue.end() || at->second.released != done.released ||
+                (!done.released && at->second.message->position() != done.message)) {
+              fail(fmt::format("{}: message {} is done with and not there, or not in this state", s->record.client_id,
+                               done.number));
+              return;
+            }
+            s->queue.erase(at);
+          },
+          [&](const broker::PutUnreleased& put) {
+            if (Stored* s = part_of(put.session); s != nullptr) s->unreleased.insert(put.packet_id);
+          },
+          [&](const broker::DropUnreleased& drop) {
+            if (Stored* s = part_of(drop.session); s != nullptr) s->unreleased.erase(drop.packet_id);
+          },
+          [&](broker::PutRetained& put) {
+            saw(put.message->position());
+            const std::string topic(put.message->topic());
+            retained_[topic] = std::move(put.message);
+          },
+          [&](const broker::DropRetained& drop) { retained_.erase(drop.topic); },
+          [&](broker::PutPresence& put) { presence_[put.client_id] = std::move(put.record); },
+          [&](const broker::DropPresence& drop) { presence_.erase(drop.client_id); },
+      },
+      change);
 }
 
 // --- queues

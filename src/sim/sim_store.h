@@ -1,5 +1,5 @@
-// The store's twin in memory: keeps what a broker process hands over, over the deaths of the process (broker/change.h is
-// the contract).
+// The store's twin in memory: keeps what a broker process hands over, over the deaths of the process (broker/change.h
+// is the contract).
 //
 // It has no time of its own: the world says when a group of batches is written. A group holds all that waits then, and
 // is written as a whole. What has not been written when the process dies is lost, and so are the parts of joint changes

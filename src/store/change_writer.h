@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <rocksdb/write_batch.h>
+#include <boost/unordered/unordered_flat_map.hpp>
 
 #include "broker/change.h"
 #include "store/database.h"
@@ -32,10 +32,10 @@ class ChangeWriter {
  public:
   ChangeWriter(Database& database, References& references) : database_(database), references_(references) {}
 
-  // Appends the changes of all sets: first the new entries of queues, by session, then all others in order. As a batch is
-  // written as a whole and the number of an entry is used once, this is as good as the order in which they came; next to
-  // each other the entries of a session cost less. The batch must be written before the next call. Sessions that ended
-  // are added to `ended`: what belongs to them is still there.
+  // Appends the changes of all sets: first the new entries of queues, by session, then all others in order. As a batch
+  // is written as a whole and the number of an entry is used once, this is as good as the order in which they came;
+  // next to each other the entries of a session cost less. The batch must be written before the next call. Sessions
+  // that ended are added to `ended`: what belongs to them is still there.
   void append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch, std::vector<broker::SessionKey>& ended);
 
  private:

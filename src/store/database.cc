@@ -79,7 +79,7 @@ ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb:
   cf.compression = rocksdb::kLZ4Compression;
   cf.write_buffer_size = is_busy(family) ? 16 * kMiB : 2 * kMiB;
   cf.check_flush_compaction_key_order = false;  // costs much with Debian's build of RocksDB, and finds its bugs only
-  cf.max_write_buffer_number = 4;  // writing goes on while one is flushed
+  cf.max_write_buffer_number = 4;               // writing goes on while one is flushed
   cf.level_compaction_dynamic_level_bytes = true;
   // Half of what L0 holds is deleted before it is merged, and what is merged later is merged less often.
   cf.level0_file_num_compaction_trigger = 8;
@@ -174,8 +174,10 @@ std::string explain(const Status& status, const std::filesystem::path& directory
   }
   if (status.IsCorruption()) {
     return fmt::format(
-        "The store in {} is damaged ({}). Bring back a copy from before; or, if it is the log (a file that ends in .log), "
-        "`vigilmq store repair` keeps what stands before the damage and gives up the rest; or move the directory away to "
+        "The store in {} is damaged ({}). Bring back a copy from before; or, if it is the log (a file that ends in "
+        ".log), "
+        "`vigilmq store repair` keeps what stands before the damage and gives up the rest; or move the directory away "
+        "to "
         "begin with an empty store.",
         directory.string(), text);
   }

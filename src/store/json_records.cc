@@ -65,9 +65,9 @@ Json place(const Position& position) { return Json::array({position.sequence, po
 unsigned number(mqtt::QoS qos) { return static_cast<unsigned>(qos); }
 
 Json will_json(const broker::StoredWill& will) {
-  Json json = {{"topic", content(will.topic)},         {"qos", number(will.qos)},
-               {"retain", will.retain},                {"delayS", will.delay_s},
-               {"dueMs", when(will.due_ms)},           {"properties", content(will.properties)},
+  Json json = {{"topic", content(will.topic)},    {"qos", number(will.qos)},
+               {"retain", will.retain},           {"delayS", will.delay_s},
+               {"dueMs", when(will.due_ms)},      {"properties", content(will.properties)},
                {"payload", content(will.payload)}};
   if (will.has_message_expiry) json["messageExpiryS"] = will.message_expiry_s;
   return json;
@@ -107,8 +107,7 @@ Converted subscription_json(Bytes key, Bytes value) {
 Converted unreleased_json(Bytes key) {
   const auto unreleased = read_unreleased_key(key);
   if (!unreleased) return Err(std::string("the key of a packet identifier is not readable"));
-  return Json{
-      {"kind", "unreleased"}, {"session", place(unreleased->session)}, {"packetId", unreleased->packet_id}};
+  return Json{{"kind", "unreleased"}, {"session", place(unreleased->session)}, {"packetId", unreleased->packet_id}};
 }
 
 Json message_fields(const MessageView& m) {
@@ -299,8 +298,8 @@ RawRecord message_of(const Json& j, Family family) {
   const OwnedMessage message(j);
   const Bytes topic = base::as_bytes(message.topic);
   RawRecord raw{.family = family};
-  raw.key = family == Family::Retained ? Buffer(topic.begin(), topic.end())
-                                       : buffer_of(position_key(message.view.position));
+  raw.key =
+      family == Family::Retained ? Buffer(topic.begin(), topic.end()) : buffer_of(position_key(message.view.position));
   encode_message(message.view, raw.value);
   return raw;
 }

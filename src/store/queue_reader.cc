@@ -54,8 +54,8 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
       continue;
     }
     const std::int64_t expires_ms = entry->head.expires_ms;
-    const bool claimed = std::any_of(sweeps.begin(), sweeps.end(),
-                                     [&](const Sweep& sweep) { return sweep.claims(key, expires_ms); });
+    const bool claimed =
+        std::any_of(sweeps.begin(), sweeps.end(), [&](const Sweep& sweep) { return sweep.claims(key, expires_ms); });
     if (claimed) continue;
     broker::StoredMessage stored{.number = key.number, .released = entry->head.released};
     if (!stored.released) {
@@ -74,8 +74,8 @@ broker::MessagePtr QueueReader::message(const EntryKey& key, const Entry& entry,
   if (!entry.head.shared) return to_message(entry.message, now);
   if (const auto it = loaded_.find(entry.position); it != loaded_.end()) return it->second;
   rocksdb::PinnableSlice record;
-  const rocksdb::Status status = database_.db().Get({}, database_.family(Family::Messages),
-                                                    slice(position_key(entry.position)), &record);
+  const rocksdb::Status status =
+      database_.db().Get({}, database_.family(Family::Messages), slice(position_key(entry.position)), &record);
   if (!status.ok()) {
     skip(key, fmt::format("its message {}/{} cannot be read: {}", entry.position.sequence, entry.position.shard,
                           status.ToString()));

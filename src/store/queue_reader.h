@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include <boost/unordered/unordered_flat_map.hpp>
 #include <rocksdb/write_batch.h>
+#include <boost/unordered/unordered_flat_map.hpp>
 
 #include "broker/change.h"
 #include "store/change_writer.h"

@@ -404,8 +404,8 @@ Decoded<Entry> decode_entry(Bytes record) {
   } else {
     entry.message = read_message(in);
     entry.position = entry.message.position;
-    const bool agree = content_bytes(entry.message) == entry.head.content_bytes &&
-                       entry.message.expires_ms == entry.head.expires_ms;
+    const bool agree =
+        content_bytes(entry.message) == entry.head.content_bytes && entry.message.expires_ms == entry.head.expires_ms;
     if (!agree) in.fail();
   }
   if (!in.done()) return refuse("queued message");

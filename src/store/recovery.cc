@@ -166,8 +166,8 @@ void Recovery::queue(SessionParts& from, broker::RecoveredSession& to) {
     // Whose message is elsewhere says where behind its head.
     const auto entry = head && head->shared ? decode_entry(from.record()) : Entry{};
     if (!key || !head || !entry) {
-      skip(fmt::format("a message of the session {}/{} is not readable", to.session.key.sequence,
-                       to.session.key.shard));
+      skip(
+          fmt::format("a message of the session {}/{} is not readable", to.session.key.sequence, to.session.key.shard));
       continue;
     }
     if (head->shared) references_.add(entry->position);

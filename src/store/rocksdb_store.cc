@@ -197,8 +197,8 @@ bool RocksdbStore::take_submitted() {
   return !last;
 }
 
-// Whoever submits meanwhile need not wake this thread. A client that sends one message after another, each when the last
-// is acknowledged, gains nothing by it: then nothing more comes, and the wait is left out for a while.
+// Whoever submits meanwhile need not wake this thread. A client that sends one message after another, each when the
+// last is acknowledged, gains nothing by it: then nothing more comes, and the wait is left out for a while.
 void RocksdbStore::gather_more(std::unique_lock<std::mutex>& lock) {
   const Clock::time_point until = group_begun_ + kGather;
   if (stopping_ || Clock::now() >= until) return;

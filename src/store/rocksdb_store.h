@@ -3,9 +3,10 @@
 //   open ──► start_ms, recover (the caller's thread) ──► start ──► submit ... (the store's thread) ──► stop
 //
 // What has come by the time the last write is done is the next group: one write, one sync, for all shards. A batch is
-// never torn apart, and goes to the log together with the parts of the joints that it commits. When small groups follow each
-// other closely, a group waits a moment for more, as long as more does come: what a group costs, in this thread and in
-// those that are told, is then shared by several batches. Between groups there is time, at most two milliseconds at once, for loads, for sweeps and for clearing away what ended sessions left.
+// never torn apart, and goes to the log together with the parts of the joints that it commits. When small groups follow
+// each other closely, a group waits a moment for more, as long as more does come: what a group costs, in this thread
+// and in those that are told, is then shared by several batches. Between groups there is time, at most two milliseconds
+// at once, for loads, for sweeps and for clearing away what ended sessions left.
 //
 // When the disk refuses a write, the group is kept and tried again until it takes it; nothing is answered and nothing
 // else is written meanwhile. Each time the database is opened anew, so that what was half written is thrown away, and

@@ -17,8 +17,8 @@ namespace {
 
 using broker::Change;
 using broker::Dequeue;
-using broker::Enqueue;
 using broker::EndSession;
+using broker::Enqueue;
 using broker::LoadRequest;
 using broker::MessagePtr;
 using broker::Release;
@@ -75,8 +75,7 @@ TEST(RocksdbStore, GivesBackSessionsWithAllThatIsTheirs) {
   {
     Driver store(directory.path());
     store.start();
-    store.write({full, session(3, "first"),
-                 broker::PutSubscription{session_key(20), 1, 77, options, "$share/g/a/+"},
+    store.write({full, session(3, "first"), broker::PutSubscription{session_key(20), 1, 77, options, "$share/g/a/+"},
                  broker::PutSubscription{session_key(20), 2, 0, {}, "gone"},
                  broker::PutUnreleased{session_key(20), 500}, broker::PutUnreleased{session_key(20), 501}});
     store.write({broker::DropSubscription{session_key(20), 2}, broker::DropUnreleased{session_key(20), 501}});
@@ -123,7 +122,9 @@ TEST(RocksdbStore, DeletesRetainedMessagesThatExpired) {
     store.start();
     store.write({broker::PutRetained{message("old", "2", 3, kNow.at + base::seconds(1))}});
   }
-  { Driver(directory.path()).recover({.at = {}, .unix_ms = kNoon + 1'000}); }
+  {
+    Driver(directory.path()).recover({.at = {}, .unix_ms = kNoon + 1'000});
+  }
   EXPECT_EQ(records(directory.path())["retained"], 0U);
 }
 
@@ -197,8 +198,8 @@ TEST(RocksdbStore, ForgetsWhatIsDequeuedAndKeepsTheNumberOfWhatIsReleased) {
     store.start();
     store.write({session(1, "a"), enqueue(1, 1, message("t", "1", 1)), enqueue(1, 2, message("t", "2", 2)),
                  enqueue(1, 3, message("t", "3", 3)), enqueue(1, 4, message("t", "4", 4))});
-    store.write({Dequeue{session_key(1), 1, {1, 3}}, Release{session_key(1), 2, {2, 3}},
-                 Release{session_key(1), 3, {3, 3}}});
+    store.write(
+        {Dequeue{session_key(1), 1, {1, 3}}, Release{session_key(1), 2, {2, 3}}, Release{session_key(1), 3, {3, 3}}});
     store.write({Dequeue{session_key(1), 3, {}, true}});
     // Of what is not there: no harm.
     store.write({Dequeue{session_key(1), 1, {1, 3}}, Dequeue{session_key(1), 99, {99, 3}}});
@@ -365,10 +366,9 @@ TEST(RocksdbStore, PurgesWhatAnEndedSessionLeaves) {
   const MessagePtr one = message("t", "shared", 9'000);
   Driver store(directory.path());
   store.start();
-  std::vector<Change> changes = {session(1, "a"), session(2, "b"),
-                                 broker::PutSubscription{session_key(1), 1, 0, {}, "t"},
-                                 broker::PutSubscription{session_key(2), 1, 0, {}, "t"},
-                                 broker::PutUnreleased{session_key(1), 1}};
+  std::vector<Change> changes = {
+      session(1, "a"), session(2, "b"), broker::PutSubscription{session_key(1), 1, 0, {}, "t"},
+      broker::PutSubscription{session_key(2), 1, 0, {}, "t"}, broker::PutUnreleased{session_key(1), 1}};
   for (std::uint64_t n = 1; n <= 1'000; ++n) changes.emplace_back(enqueue(1, n, message("t", "p", n)));
   changes.emplace_back(enqueue(1, 1'001, one));
   changes.emplace_back(enqueue(2, 1, one));
@@ -425,7 +425,9 @@ TEST(RocksdbStore, RefusesADirectoryThatIsInUse) {
 
 TEST(RocksdbStore, RefusesANewerFormat) {
   const TempDirectory directory;
-  { Driver store(directory.path()); }
+  {
+    Driver store(directory.path());
+  }
   {
     auto database = Database::open({.directory = directory.path()}, Access::Write);
     std::vector<std::uint8_t> record;
@@ -451,7 +453,9 @@ TEST(RocksdbStore, SaysWhatIsWrongWithItsDirectory) {
 
 TEST(RocksdbStore, SaysThatItIsDamaged) {
   const TempDirectory directory;
-  { Driver store(directory.path()); }
+  {
+    Driver store(directory.path());
+  }
   for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
     if (entry.path().filename().string().starts_with("MANIFEST")) std::filesystem::resize_file(entry.path(), 10);
   }

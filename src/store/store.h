@@ -26,9 +26,9 @@ enum class Sync : std::uint8_t {
 struct Options {
   std::filesystem::path directory;
   Sync sync = Sync::Process;
-  std::size_t cache_bytes = std::size_t{32} << 20U;    // of blocks read
-  // The log is read up to the first damage and what stands behind it is given up. Otherwise a store whose log is damaged
-  // before its end is not opened.
+  std::size_t cache_bytes = std::size_t{32} << 20U;  // of blocks read
+  // The log is read up to the first damage and what stands behind it is given up. Otherwise a store whose log is
+  // damaged before its end is not opened.
   bool give_up_behind_damage = false;
   std::size_t buffered_bytes = std::size_t{64} << 20U;  // changes that are in the log only, about
 };

@@ -10,9 +10,9 @@
 #include <system_error>
 #include <vector>
 
-#include <boost/unordered/unordered_flat_set.hpp>
 #include <fmt/format.h>
 #include <rocksdb/write_batch.h>
+#include <boost/unordered/unordered_flat_set.hpp>
 
 #include "store/database.h"
 #include "store/json_records.h"
@@ -35,7 +35,7 @@ constexpr std::uint64_t kFindingsShown = 50;
 bool broker_runs_on(const std::filesystem::path& directory) {
   const int fd = ::open((directory / "LOCK").c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) return false;
-  struct flock lock {};
+  struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   const bool held = ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
@@ -226,8 +226,8 @@ void Check::look_at_entry(const Position& session, base::Bytes value) {
   if (!entry || !entry->head.shared) return;
   wanted_.insert(entry->position);
   if (messages_.contains(entry->position)) return;
-  finding(fmt::format("the session {} waits for the message {}, which is not there", text(session),
-                      text(entry->position)));
+  finding(
+      fmt::format("the session {} waits for the message {}, which is not there", text(session), text(entry->position)));
 }
 
 void Check::references() {
@@ -300,7 +300,8 @@ int repair(const std::filesystem::path& directory, std::ostream& err) {
     return 1;
   }
   err << fmt::format(
-      "The store in {} can be opened. If its log was damaged, what stood behind the damage is gone. `vigilmq store check` "
+      "The store in {} can be opened. If its log was damaged, what stood behind the damage is gone. `vigilmq store "
+      "check` "
       "and `vigilmq store inspect` say what is there.\n",
       directory.string());
   return 0;

@@ -1,5 +1,5 @@
-// `vigilmq store inspect|check|repair|export|import`: what an operator does with a store while no broker runs on it, or with a
-// copy. Nothing but `import` and `repair` writes anything.
+// `vigilmq store inspect|check|repair|export|import`: what an operator does with a store while no broker runs on it, or
+// with a copy. Nothing but `import` and `repair` writes anything.
 #pragma once
 
 #include <cstdint>

@@ -155,7 +155,7 @@ TEST(StoreTool, SaysThatABrokerRuns) {
   ASSERT_EQ(::pipe(ready) | ::pipe(done), 0);
   const pid_t child = ::fork();
   if (child == 0) {
-    struct flock lock {};
+    struct flock lock{};
     lock.l_type = F_WRLCK;
     const int fd = ::open((directory.path() / "LOCK").c_str(), O_RDWR);
     char byte = ::fcntl(fd, F_SETLK, &lock) == 0 ? 'y' : 'n';
