@@ -119,9 +119,11 @@ void Oracle::will_after_crash(WillState& will) const {
 void Oracle::messages_after_crash(Session& s) {
   for (auto& [id, out] : s.outflight) {
     // What was sent at QoS 1 before it was stored may be lost, if its publisher had no acknowledgement either, or it
-    // came with a subscription. QoS 2 is sent when it is stored.
-    if (out.qos == QoS::AtLeastOnce && out.sent >= stored_before_ &&
-        (out.retained || publications_.at(out.key).acknowledged.is_never())) {
+    // came with a subscription. QoS 2 is sent when it is stored. (Of a message that was published twice one copy may be
+    // acknowledged, and the other lost.)
+    const Publication& publication = publications_.at(out.key);
+    const bool promised = !out.retained && publication.reads.size() == 1 && !publication.acknowledged.is_never();
+    if (out.qos == QoS::AtLeastOnce && out.sent >= stored_before_ && !promised) {
       out.perhaps_lost = true;
     }
     // PUBREL is sent when the PUBREC is stored.

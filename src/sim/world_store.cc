@@ -91,12 +91,17 @@ std::uint64_t World::dropped() const {
 // --- crash and restart
 // --------------------------------------------------------------------------------------------------
 
-// A joint change waits for other shards before anything of it reaches the store.
+// What waits to be written may have waited before, as a joint change, for a shard that was stalled, and so on.
 base::Instant World::stored_before() const {
   base::Instant since = std::min(now_, store_.unwritten_since());
-  for (const Spans& spans : stalls_) {
-    for (const auto& [begin, end] : spans) {
-      if (end + kJointTravel > now_ && begin < now_) since = std::min(since, begin);
+  for (bool earlier = true; earlier;) {
+    earlier = false;
+    for (const Spans& spans : stalls_) {
+      for (const auto& [begin, end] : spans) {
+        if (end + kJointTravel <= since || begin >= since) continue;
+        since = begin;
+        earlier = true;
+      }
     }
   }
   return since - kJointTravel;
