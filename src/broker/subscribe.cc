@@ -166,7 +166,6 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   Session& s = sessions_.at(c.session);
   mqtt::UnsubAck answer;
   answer.packet_id = packet.packet_id;
-  const std::uint64_t emitted_before = emitted_;
   for (const std::string_view text : packet.filters) {
     const auto filter = mqtt::TopicFilter::parse(text);
     if (!filter) {
@@ -179,7 +178,8 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   if (!fits(c, answer)) return std::unexpected(answer_too_large());
   std::vector<std::uint8_t> bytes;
   mqtt::encode_unsuback(bytes, c.version, answer);
-  answer_when_stored(id, c, emitted_ != emitted_before ? last_batch_ : 0, bytes);
+  // Also where nothing was to be done: that a subscription is not there may be what an earlier packet has done.
+  answer_when_stored(id, c, s.durable ? last_batch_ : 0, bytes);
   return {};
 }
 
