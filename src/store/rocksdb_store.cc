@@ -25,10 +25,9 @@ using std::chrono::milliseconds;
 
 // A group ends behind the batch that takes it above this.
 constexpr std::size_t kGroupBytes = std::size_t{4} << 20U;
-// Groups begin so far apart, if waiting brings at least so many more batches; if not, it is tried again after so many.
+// Groups begin so far apart if that brings more batches. Where it does not, it is tried again more and more rarely.
 constexpr std::chrono::microseconds kGather{300};
-constexpr std::size_t kWorthTheWait = 2;
-constexpr unsigned kGroupsInAHurry = 32;
+constexpr unsigned kMostAtOnce = 64;
 // Messages that were read for several receivers are forgotten after so long without anything to do.
 constexpr milliseconds kRemember{100};
 // How long writing may have to wait for reading and cleaning.
@@ -198,19 +197,24 @@ bool RocksdbStore::take_submitted() {
 }
 
 // Whoever submits meanwhile need not wake this thread. A client that sends one message after another, each when the
-// last is acknowledged, gains nothing by it: then nothing more comes, and the wait is left out for a while.
+// last is acknowledged, gains nothing by it: then nothing more comes, and the wait is left out.
 void RocksdbStore::gather_more(std::unique_lock<std::mutex>& lock) {
   const Clock::time_point until = group_begun_ + kGather;
   if (stopping_ || Clock::now() >= until) return;
-  if (in_no_hurry_after_ > 0) {
-    --in_no_hurry_after_;
+  if (at_once_ > 0) {
+    --at_once_;
     return;
   }
   const std::size_t before = incoming_.size();
   lock.unlock();
   std::this_thread::sleep_until(until);
   lock.lock();
-  if (incoming_.size() < before + kWorthTheWait) in_no_hurry_after_ = kGroupsInAHurry;
+  if (incoming_.size() > before) {
+    at_once_next_ = 1;
+    return;
+  }
+  at_once_ = at_once_next_;
+  at_once_next_ = std::min(2 * at_once_next_, kMostAtOnce);
 }
 
 bool RocksdbStore::write_group() {

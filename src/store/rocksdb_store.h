@@ -148,7 +148,8 @@ class RocksdbStore final : public Store {
   std::int64_t clock_floor_ms_ = 0;  // what the next run begins above
   broker::Moment start_;             // of the numbers of this run
   Clock::time_point group_begun_;
-  unsigned in_no_hurry_after_ = 0;  // groups, until it is tried again to wait for more
+  unsigned at_once_ = 0;       // groups to be written without waiting for more
+  unsigned at_once_next_ = 1;  // as many if the next wait brings nothing
   Clock::time_point next_notice_;
   bool complete_ = false;
   std::thread thread_;
