@@ -36,7 +36,7 @@ struct SharePick {
 // them.
 struct PublishMail {
   MessagePtr message;
-  bool plain = false;  // the receiver has (or may have) ordinary subscriptions that match
+  bool plain = false;  // the receiver has (or may have) ordinary subscriptions that match, or is to retain it
   boost::container::small_vector<SharePick, 1> shares;
   ReceiptToken receipt;
   std::uint8_t hops = 0;  // how often it was passed on because a share group's members had gone

@@ -33,7 +33,8 @@ void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant n
   const bool joined = mail.receipt.joint != 0 && setup_.durable;
   if (joined) open_joint(mail.receipt.joint);
   Relay relay{.to = from, .token = mail.receipt};
-  if (mail.message->retain()) retain(mail.message, now);
+  // (What a member of a share group left behind was retained long ago, and may not be any more.)
+  if (mail.plain && mail.message->retain()) retain(mail.message, now);
   // It may have waited long enough to expire: then nobody gets it [MQTT-3.3.2-5], and its publisher need not know.
   if (mail.message->expired(now) && !mail.at_once) {
     ++stats_.publish_expired;

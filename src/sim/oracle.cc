@@ -161,13 +161,16 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
     publication.expires = packet.properties.has(Property::MessageExpiryInterval);
     publication.first_read = now_;
   }
-  if (!again) publication.reads.push_back(next_order_++);
-  // A crash may have taken the first copy, which was not acknowledged: then this one is the first that counts, for the
-  // order as well.
-  if (again && !restarts_.empty() && publication.first_read < restarts_.back() && publication.acknowledged.is_never()) {
-    publication.reads = {next_order_++};
+  // A crash may have taken the last copy, which was not acknowledged: then this one counts in its place, for the order
+  // as well. (One before it may have been another session's, and live on.)
+  const bool taken = !restarts_.empty() && publication.last_read < restarts_.back();
+  if (!again) {
+    publication.reads.push_back(next_order_++);
+  } else if (taken && publication.acknowledged.is_never()) {
+    publication.reads.back() = next_order_++;
     ++publication.retried;
   }
+  publication.last_read = now_;
 }
 
 void Oracle::ack_read(Conn& c, const mqtt::Ack& packet) {
@@ -440,7 +443,7 @@ bool Oracle::is_free(const Session& s, const Outflight& out, const mqtt::Publish
   if (!packet.dup && given_away(out)) return true;
   // It ended before the crash, or never reached the store, or was another session's. (What is sent then may have been
   // sent before as well, for all that the broker knows: DUP.)
-  const bool same = out.key == key && packet.dup;
+  const bool same = out.key == key && out.qos == packet.qos && packet.dup;
   return !same && (out.perhaps_done || out.perhaps_lost || s.perhaps_another);
 }
 
@@ -484,7 +487,7 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
   } else {
     std::size_t times = 1;
     for (const Delivery& delivery : deliveries_[key]) {
-      if (delivery.client != c.client || delivery.session != c.generation) continue;
+      if (delivery.client != c.client || delivery.session != c.generation || delivery.at < s.surely_since) continue;
       // (At QoS 0 what a crash took was passed on before it was stored.)
       if (delivery.qos != QoS::AtMostOnce || publication.retried == 0 || delivery.at > restarts_.back()) ++times;
     }

@@ -118,6 +118,7 @@ class Oracle final : public Observer {
     std::vector<std::uint64_t> reads;  // sequence numbers
     std::size_t retried = 0;           // at QoS 2, after a crash took the first copy, perhaps
     Instant first_read;
+    Instant last_read;
     Instant acknowledged = Instant::never();
   };
 
@@ -182,6 +183,7 @@ class Oracle final : public Observer {
     bool perhaps_gone = false;      // a CONNECT without an answer may have ended it, and begun another
     bool perhaps_begun = false;     // there is none, or one that such a CONNECT has begun
     bool perhaps_another = false;   // it may be one that such a CONNECT has begun
+    Instant surely_since;           // what was delivered before that may have been another session's
     std::uint64_t connections = 0;  // that it has had
     std::deque<Finished> finished;  // lately
     std::map<mqtt::PacketId, Outflight> outflight;

@@ -96,7 +96,11 @@ void Oracle::connack_offered(LinkId link, Conn& c, const mqtt::ConnAck& packet) 
     // It may have had connections whose CONNACK waited for the store.
     if (packet.session_present) s.connections = 1;
   }
-  s.perhaps_another = s.perhaps_another || s.perhaps_gone;
+  if (s.perhaps_gone) {
+    s.perhaps_another = true;
+    s.surely_since = now_;
+    s.last_order.clear();
+  }
   s.perhaps_begun = s.perhaps_gone = false;
   ++s.connections;
   for (WillState& will : wills_) {
@@ -212,13 +216,11 @@ void Oracle::unanswered(Conn& c, Instant from) {
   if (c.max_packet > 0) {
     for (auto& [id, out] : s.outflight) out.perhaps_too_large = true;
   }
-  if (s.exists && read - world_->stalled(home(c.client), s.ends_to, read) > s.ends_to + kBlur) {
-    end_intervals(c.client, s.generation, s.ends_to);
-    s.exists = s.perhaps_gone = false;
-  }
+  // It had come to its end; but a crash may find it there if that was not stored.
+  const bool expired = s.exists && read - world_->stalled(home(c.client), s.ends_to, read) > s.ends_to + kBlur;
   const Duration grace = c.will ? base::seconds(world_->options().limits.will_restart_grace_s) : Duration(0);
   const Instant ends_to = c.for_ever ? Instant::never() : from + std::max(c.expiry, grace);
-  if (c.clean || !s.exists || s.ends_from < now_ + kBlur) {
+  if (c.clean || !s.exists || expired || s.ends_from < now_ + kBlur) {
     s.perhaps_begun = s.perhaps_begun || c.expiry.count() > 0;
     if (s.exists) {
       s.perhaps_gone = true;
