@@ -527,8 +527,10 @@ void Oracle::shared_delivery(LinkId link, const Publication& publication, const 
   if (mine.size() != 1 || publication.reads.size() != 1) return;  // of several groups: which one it was cannot be told
   for (const Delivery& delivery : deliveries_[key]) {
     if (groups_of(delivery.client, delivery.session) != mine) continue;
-    // (What a crash took had been passed on before it was stored at QoS 0, and to a session that is not kept.)
-    const bool forgotten = publication.retried > 0 && delivery.at < restarts_.back();
+    // (What a crash took had been passed on before it was stored at QoS 0, and to a session that is not kept. So had
+    // what a member left behind, if the crash undid its leaving.)
+    const bool before_crash = !restarts_.empty() && delivery.at < restarts_.back();
+    const bool forgotten = before_crash && (publication.retried > 0 || delivery.at >= stored_before_);
     if (forgotten && (delivery.qos == QoS::AtMostOnce || !delivery.kept)) continue;
     if (delivery.qos == QoS::AtMostOnce || !delivery.acknowledged.is_never()) {
       fail(link, fmt::format("'{}' was given to two members of one group, the first of which had it", key));
