@@ -162,7 +162,7 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
     publication.first_read = now_;
   }
   // A crash may have taken the last copy, which was not acknowledged: then this one counts in its place, for the order
-  // as well. (One before it may have been another session's, and live on.)
+  // as well; or that one was stored after all. (One before it may have been another session's, and live on.)
   const bool taken = !restarts_.empty() && publication.last_read < restarts_.back();
   if (!again) {
     publication.reads.push_back(next_order_++);
@@ -170,6 +170,7 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
     publication.reads.back() = next_order_++;
     ++publication.retried;
   }
+  if (publication.earliest == 0) publication.earliest = publication.reads.back();
   publication.last_read = now_;
 }
 
@@ -503,7 +504,7 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
       if (!publication.will) {
         if (publication.reads[0] < last)
           fail(link, fmt::format("'{}' came after a later message of its publisher and topic  [MQTT-4.6.0-5]", key));
-        last = std::max(last, publication.reads[0]);
+        last = std::max(last, publication.earliest);
       }
     }
   }

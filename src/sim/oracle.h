@@ -116,6 +116,7 @@ class Oracle final : public Observer {
     bool will = false;
     bool expires = false;
     std::vector<std::uint64_t> reads;  // sequence numbers
+    std::uint64_t earliest = 0;        // of these, and of those that a crash has perhaps taken
     std::size_t retried = 0;           // at QoS 2, after a crash took the first copy, perhaps
     Instant first_read;
     Instant last_read;
