@@ -158,9 +158,9 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
     publication.publisher = c.client;
     publication.qos = packet.qos;
     publication.retain = packet.retain;
-    publication.expires = packet.properties.has(Property::MessageExpiryInterval);
     publication.first_read = now_;
   }
+  publication.expires = publication.expires || packet.properties.has(Property::MessageExpiryInterval);
   // A crash may have taken the last copy, which was not acknowledged: then this one counts in its place, for the order
   // as well; or that one was stored after all. (One before it may have been another session's, and live on.)
   const bool taken = !restarts_.empty() && publication.last_read < restarts_.back();

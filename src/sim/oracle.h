@@ -134,6 +134,7 @@ class Oracle final : public Observer {
     Instant granted = Instant::never();  // SUBACK written
     Instant dropped = Instant::never();  // UNSUBSCRIBE read, or the session's end
     Instant gone = Instant::never();     // UNSUBACK written, or the session's end
+    bool ended = false;                  // the latter
   };
 
   struct Outflight {

@@ -84,7 +84,7 @@ void Oracle::session_after_crash(const std::string& client, Session& s) {
   if (s.decided < stored_before_ || s.keeps_nothing) return;
   // That its client went away may not have been stored: then its expiry begins with this process.
   ++counts_.uncertain_sessions;
-  const Instant decided = std::exchange(s.decided, now_);
+  s.decided = now_;
   s.ends_from = std::min(s.ends_from, after(now_, s.after_restart_least));
   s.ends_to = std::max(s.ends_to, after(now_, s.after_restart_most));
   if (!s.ended_at_once) return;
@@ -92,7 +92,9 @@ void Oracle::session_after_crash(const std::string& client, Session& s) {
   s.perhaps_gone = true;
   for (const std::size_t i : intervals_of_[client]) {
     Interval& interval = intervals_[i];
-    if (interval.session == s.generation && interval.gone >= decided) interval.gone = Instant::never();
+    if (interval.session == s.generation && interval.ended && interval.gone >= stored_before_) {
+      interval.gone = Instant::never();
+    }
   }
 }
 

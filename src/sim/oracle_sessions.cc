@@ -52,7 +52,9 @@ void Oracle::end_intervals(const std::string& client, std::uint64_t generation, 
     Interval& interval = intervals_[i];
     if (interval.session != generation) continue;
     interval.dropped = std::min(interval.dropped, when);
-    interval.gone = std::min(interval.gone, now_);
+    if (interval.gone <= now_) continue;
+    interval.gone = now_;
+    interval.ended = true;
   }
 }
 

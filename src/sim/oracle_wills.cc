@@ -84,7 +84,8 @@ void Oracle::check_will(const WillState& will) {
   }
   if (seen != 1 || !violation_.empty()) return;
   const Instant came = will.seen[0];
-  if (came + kSlack < earliest)
+  // (A shard that stalls within a turn has told the others of the will, and not yet its socket of the end.)
+  if (came + kSlack + world_->stalled(will.shard, came, earliest) < earliest)
     fail(will.link, fmt::format("will '{}' came at {:.6f}, before it was due at {:.6f}", will.key, in_seconds(came),
                                 in_seconds(earliest)));
   // It is shown when it is stored, with the fact that it is not owed any more.
