@@ -1,8 +1,8 @@
 #include "store/change_writer.h"
 
-#include <algorithm>
-#include <tuple>
 #include <variant>
+
+#include "store/run_record.h"
 
 namespace vigil::store {
 namespace {
@@ -13,8 +13,13 @@ constexpr std::size_t kInlineMost = 1'024;
 
 }  // namespace
 
-void delete_entry(Database& database, References& references, const EntryKey& key, const Entry& entry,
+void delete_entry(Database& database, References& references, RunIndex& runs, const EntryKey& key, const Entry& entry,
                   rocksdb::WriteBatch& batch) {
+  if (const auto taken = entry.head.released ? std::nullopt : runs.take(key)) {
+    if (!taken->shared || !references.drop(entry.position)) return;
+    batch.SingleDelete(database.family(Family::Messages), slice(position_key(entry.position)));
+    return;
+  }
   const EntryBytes at = entry_key(key);
   if (entry.head.released) {
     batch.Delete(database.family(Family::Queue), slice(at));
@@ -50,14 +55,14 @@ struct ChangeWriter::Appender {
   void operator()(const broker::Enqueue& /*c*/) {}  // is there already
   void operator()(const broker::Release& c) {
     const EntryKey key{c.session, c.number};
-    writer.drop_reference(key, c.message, c.kept, batch);
+    writer.leave(key, c.message, c.kept, batch);
     encode_released(writer.record_);
     writer.put(batch, Family::Queue, entry_key(key));
   }
   void operator()(const broker::Dequeue& c) {
     const EntryKey key{c.session, c.number};
     if (c.released) return remove(Family::Queue, entry_key(key));
-    writer.drop_reference(key, c.message, c.kept, batch);
+    if (writer.leave(key, c.message, c.kept, batch)) return;
     batch.SingleDelete(writer.database_.family(Family::Queue), slice(entry_key(key)));
   }
   void operator()(const broker::PutUnreleased& c) {
@@ -92,6 +97,7 @@ void ChangeWriter::append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& 
     Appender appender{*this, batch, ended, set.at};
     for (const broker::Change& change : set.changes) std::visit(appender, change);
   }
+  runs_.write_changes(database_, batch);
 }
 
 namespace {
@@ -118,6 +124,7 @@ void ChangeWriter::look_over(std::span<const ChangeSet> sets) {
   receivers_.clear();
   fresh_.clear();
   entries_.clear();
+  chains_.clear();
   records_.clear();
   has_others_ = false;
   for (const ChangeSet& set : sets) {
@@ -159,20 +166,74 @@ void ChangeWriter::encode_entries(const ChangeSet& set, rocksdb::WriteBatch& bat
         entry.size = records_.size() - entry.record;
       }
       if (once && has_others_) fresh_[entry.key] = Kind::Shared;
-      entries_.push_back(entry);
+      entry.shared = once;
+      add_entry(entry);
     }
     --i;
   }
 }
 
+void ChangeWriter::add_entry(const NewEntry& entry) {
+  const std::size_t index = entries_.size();
+  entries_.push_back(entry);
+  const auto [it, fresh] = chains_.try_emplace(entry.key.session, Chain{index, index});
+  if (fresh) return;
+  entries_[it->second.last].next = index;
+  it->second.last = index;
+}
+
 void ChangeWriter::put_entries(rocksdb::WriteBatch& batch) {
-  std::sort(entries_.begin(), entries_.end(), [](const NewEntry& a, const NewEntry& b) {
-    return std::tie(a.key.session, a.key.number) < std::tie(b.key.session, b.key.number);
-  });
-  rocksdb::ColumnFamilyHandle* queue = database_.family(Family::Queue);
-  for (const NewEntry& entry : entries_) {
-    batch.Put(queue, slice(entry_key(entry.key)), slice(base::Bytes(records_.data() + entry.record, entry.size)));
+  for (const auto& [session, chain] : chains_) put_chain(session, chain, batch);
+}
+
+void ChangeWriter::put_chain(const broker::SessionKey& session, const Chain& chain, rocksdb::WriteBatch& batch) {
+  RunEntries run;
+  EntryKey first{session, 0};
+  std::uint64_t shared = 0;
+  std::size_t size = 0;
+  const auto end_run = [&] {
+    if (!run.empty()) put_run(first, run, shared, batch);
+    run.clear();
+    shared = size = 0;
+  };
+  for (std::size_t i = chain.first;; i = entries_[i].next) {
+    const NewEntry& entry = entries_[i];
+    // Changes that were held back may come out of order.
+    if (run.size() == kMostOfRun || size >= kRunBytes || entry.key.number != first.number + run.size()) end_run();
+    if (run.empty()) first.number = entry.key.number;
+    if (entry.shared) shared |= std::uint64_t{1} << run.size();
+    run.emplace_back(records_.data() + entry.record, entry.size);
+    size += entry.size;
+    if (i == chain.last) break;
   }
+  end_run();
+}
+
+void ChangeWriter::put_run(const EntryKey& first, std::span<const base::Bytes> entries, std::uint64_t shared,
+                           rocksdb::WriteBatch& batch) {
+  const EntryBytes at = entry_key(first);
+  if (entries.size() == 1) {
+    batch.Put(database_.family(Family::Queue), slice(at), slice(entries.front()));
+    return;
+  }
+  encode_run(entries, record_);
+  put(batch, Family::Runs, at);
+  const auto count = static_cast<std::uint8_t>(entries.size());
+  runs_.add(first.session, {.first = first.number, .live = Run::all(count), .shared = shared, .count = count});
+}
+
+bool ChangeWriter::leave(const EntryKey& key, const broker::Position& message, broker::Kept kept,
+                         rocksdb::WriteBatch& batch) {
+  if (const auto taken = runs_.take(key)) {
+    if (taken->shared && references_.drop(message)) drop_message(message, batch);
+    return true;
+  }
+  drop_reference(key, message, kept, batch);
+  return false;
+}
+
+void ChangeWriter::drop_message(const broker::Position& message, rocksdb::WriteBatch& batch) {
+  batch.SingleDelete(database_.family(Family::Messages), slice(position_key(message)));
 }
 
 bool ChangeWriter::stored_once(const broker::Message& message) const {
@@ -199,8 +260,7 @@ void ChangeWriter::drop_reference(const EntryKey& key, const broker::Position& m
   if (kept == broker::Kept::WithEntry || !references_.contains(message)) return;
   // The same message may be inline in one entry and shared by others: an entry that came alone was written before them.
   if (kept == broker::Kept::Apart) fresh_.try_emplace(key, Kind::Shared);
-  if (take_kind(key) != Kind::Shared || !references_.drop(message)) return;
-  batch.SingleDelete(database_.family(Family::Messages), slice(position_key(message)));
+  if (take_kind(key) == Kind::Shared && references_.drop(message)) drop_message(message, batch);
 }
 
 void ChangeWriter::put(rocksdb::WriteBatch& batch, Family family, base::Bytes key) {

@@ -43,7 +43,7 @@ class NoLog final : public rocksdb::Logger {
 };
 
 bool is_busy(Family family) {
-  return family == Family::Queue || family == Family::Messages || family == Family::Presence;
+  return family == Family::Queue || family == Family::Runs || family == Family::Messages || family == Family::Presence;
 }
 
 DBOptions db_options(const Options& options) {
@@ -86,7 +86,7 @@ ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb:
   cf.level0_slowdown_writes_trigger = 32;
   cf.level0_stop_writes_trigger = 48;
   // Behind the last one of the same session is where the next entry goes.
-  if (family == Family::Queue) {
+  if (family == Family::Queue || family == Family::Runs) {
     cf.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(sizeof(PositionBytes)));
   }
   // Queues are eaten from their front: what is gone must not be walked over for long.
@@ -228,26 +228,29 @@ Status Database::open_db() {
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   const std::string path = options_.directory.string();
+  std::vector<rocksdb::ColumnFamilyDescriptor> families = setup_->families;
+  // A store of an earlier format lacks some, and only a writer makes them.
+  if (access_ == Access::ReadOnly) {
+    std::erase_if(families, [&](const rocksdb::ColumnFamilyDescriptor& family) {
+      return !there.empty() && std::find(there.begin(), there.end(), family.name) == there.end();
+    });
+  }
   const Status status = access_ == Access::Write
-                            ? rocksdb::DB::Open(setup_->db, path, setup_->families, &handles, &db)
-                            : rocksdb::DB::OpenForReadOnly(setup_->db, path, setup_->families, &handles, &db);
+                            ? rocksdb::DB::Open(setup_->db, path, families, &handles, &db)
+                            : rocksdb::DB::OpenForReadOnly(setup_->db, path, families, &handles, &db);
   if (!status.ok()) return status;
   db_.reset(db);
-  std::copy(handles.begin(), handles.end(), handles_.begin());
+  for (std::size_t i = 0; i < families.size(); ++i) {
+    const auto name = std::find(kFamilyNames.begin(), kFamilyNames.end(), families[i].name);
+    handles_[static_cast<std::size_t>(name - kFamilyNames.begin())] = handles[i];
+  }
   return status;
 }
 
 Status Database::check_format() {
   std::string value;
-  Status status = db_->Get({}, family(Family::Meta), slice(kFormatKey), &value);
-  if (status.IsNotFound() && access_ == Access::Write) {
-    std::vector<std::uint8_t> record;
-    encode_number(kFormat, record);
-    rocksdb::WriteBatch batch;
-    batch.Put(family(Family::Meta), slice(kFormatKey), slice(record));
-    format_ = kFormat;
-    return write(batch);
-  }
+  const Status status = db_->Get({}, family(Family::Meta), slice(kFormatKey), &value);
+  if (status.IsNotFound() && access_ == Access::Write) return set_format();
   if (!status.ok()) return status.IsNotFound() ? Status::Corruption("it has no format number") : status;
   const auto format = decode_number(base::as_bytes(value));
   if (!format) return Status::Corruption("its format number is not readable");
@@ -258,7 +261,17 @@ Status Database::check_format() {
                     *format, kFormat));
   }
   format_ = static_cast<std::uint32_t>(*format);
-  return {};
+  // What is in it stays as it is; what comes may be of the new form.
+  return format_ < kFormat && access_ == Access::Write ? set_format() : Status();
+}
+
+Status Database::set_format() {
+  std::vector<std::uint8_t> record;
+  encode_number(kFormat, record);
+  rocksdb::WriteBatch batch;
+  batch.Put(family(Family::Meta), slice(kFormatKey), slice(record));
+  format_ = kFormat;
+  return write(batch);
 }
 
 void Database::close() {
@@ -287,6 +300,7 @@ Status Database::repair() {
 }
 
 std::unique_ptr<rocksdb::Iterator> Database::scan(Family of, const rocksdb::ReadOptions& options) {
+  if (family(of) == nullptr) return std::unique_ptr<rocksdb::Iterator>(rocksdb::NewEmptyIterator());
   return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, family(of)));
 }
 

@@ -42,6 +42,7 @@ class Database {
   static void use_from_this_thread();
 
   rocksdb::DB& db() { return *db_; }
+  // Null where a store that is only read is too old to have it.
   rocksdb::ColumnFamilyHandle* family(Family family) { return handles_[static_cast<std::size_t>(family)]; }
   std::uint32_t format() const { return format_; }
   const std::filesystem::path& directory() const { return options_.directory; }
@@ -63,6 +64,7 @@ class Database {
   Database(const Options& options, Access access);
   rocksdb::Status open_db();
   rocksdb::Status check_format();
+  rocksdb::Status set_format();
   void close();
 
   Options options_;

@@ -8,12 +8,24 @@
 
 namespace vigil::store {
 
-enum class Family : std::uint8_t { Meta, Sessions, Subscriptions, Unreleased, Queue, Messages, Retained, Presence };
+enum class Family : std::uint8_t {
+  Meta,
+  Sessions,
+  Subscriptions,
+  Unreleased,
+  Queue,
+  Messages,
+  Retained,
+  Presence,
+  Runs,
+  RunStates
+};
 
-inline constexpr std::size_t kFamilies = 8;
+inline constexpr std::size_t kFamilies = 10;
 // As RocksDB knows them.
 inline constexpr std::array<std::string_view, kFamilies> kFamilyNames = {
-    "default", "sessions", "subscriptions", "unreleased", "queue", "messages", "retained", "presence"};
+    "default",  "sessions", "subscriptions", "unreleased", "queue",
+    "messages", "retained", "presence",      "runs",       "run_states"};
 
 inline std::string_view name(Family family) { return kFamilyNames[static_cast<std::size_t>(family)]; }
 

@@ -346,6 +346,8 @@ Converted record_to_json(Family family, Bytes key, Bytes value) {
     case Family::Messages: return message_json("message", key, value);
     case Family::Retained: return message_json("retained", key, value);
     case Family::Presence: return presence_json(key, value);
+    case Family::Runs:
+    case Family::RunStates: return Err(std::string("a run is told entry by entry"));
   }
   return Err(std::string("no such family"));
 }

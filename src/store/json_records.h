@@ -24,7 +24,8 @@ struct RawRecord {
   bool operator==(const RawRecord&) const = default;
 };
 
-// Decodes it as well, so an error is what is wrong with the record.
+// Decodes it as well, so an error is what is wrong with the record. Entries of runs come as if each were a record of
+// the queue.
 base::Result<nlohmann::ordered_json, std::string> record_to_json(Family family, base::Bytes key, base::Bytes value);
 base::Result<RawRecord, std::string> record_from_json(const nlohmann::ordered_json& json);
 

@@ -1,9 +1,13 @@
 #include "store/queue_reader.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include <fmt/format.h>
+
+#include "store/queue_walk.h"
+#include "store/run_record.h"
 
 namespace vigil::store {
 namespace {
@@ -13,34 +17,13 @@ constexpr unsigned kStep = 256;
 // Sessions that come back together ask for the same messages at about the same time.
 constexpr std::size_t kRememberedBytes = std::size_t{4} << 20U;
 
-// The entries of one session from a number on.
-class QueueWalk {
- public:
-  QueueWalk(Database& database, const broker::SessionKey& session, std::uint64_t from)
-      : end_(entry_key({session, UINT64_MAX})), bound_(slice(end_)) {
-    rocksdb::ReadOptions options;
-    options.iterate_upper_bound = &bound_;
-    it_ = database.scan(Family::Queue, options);
-    it_->Seek(slice(entry_key({session, from})));
-  }
-  bool valid() const { return it_->Valid(); }
-  void next() { it_->Next(); }
-  EntryKey key() const { return read_entry_key(bytes(it_->key())).value_or(EntryKey{}); }
-  base::Bytes record() const { return bytes(it_->value()); }
-
- private:
-  EntryBytes end_;
-  rocksdb::Slice bound_;
-  std::unique_ptr<rocksdb::Iterator> it_;
-};
-
 }  // namespace
 
 broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broker::Moment& now,
                                  const std::deque<Sweep>& sweeps) {
   broker::Loaded loaded{.session = request.session, .messages = {}, .next = 0};
   std::uint64_t size = 0;
-  QueueWalk walk(database_, request.key, request.from);
+  QueueWalk walk(database_, runs_, request.key, request.from);
   for (; walk.valid(); walk.next()) {
     const EntryKey key = walk.key();
     const bool full = loaded.messages.size() >= request.most || size >= request.most_bytes;
@@ -67,6 +50,7 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
     }
     loaded.messages.push_back(std::move(stored));
   }
+  if (!walk.damage().empty()) skip({request.key, request.from}, walk.damage());
   return loaded;
 }
 
@@ -102,35 +86,66 @@ void QueueReader::skip(const EntryKey& key, const std::string& why) {
 }
 
 bool QueueReader::sweep(Sweep& sweep, rocksdb::WriteBatch& batch) {
-  QueueWalk walk(database_, sweep.key, sweep.from);
+  QueueWalk walk(database_, runs_, sweep.key, sweep.from);
+  bool done = true;
   for (unsigned looked = 0; walk.valid(); walk.next()) {
-    if (looked++ == kStep) return false;
+    if (looked++ == kStep) {
+      done = false;
+      break;
+    }
     const EntryKey key = walk.key();
     sweep.from = key.number + 1;
     const auto head = decode_entry_head(walk.record());
     if (!head || head->released || head->expires_ms > sweep.now_ms) continue;
     const auto entry = decode_entry(walk.record());
     if (!entry) continue;
-    delete_entry(database_, references_, key, *entry, batch);
+    delete_entry(database_, references_, runs_, key, *entry, batch);
     ++sweep.answer.messages;
     sweep.answer.bytes += head->size();
   }
-  return true;
+  runs_.write_changes(database_, batch);
+  return done;
 }
 
 bool QueueReader::purge(Purge& purge, rocksdb::WriteBatch& batch) {
-  QueueWalk walk(database_, purge.key, purge.from);
+  if (!purge_runs(purge.key, batch)) return false;
+  QueueWalk walk(database_, runs_, purge.key, purge.from);
   for (unsigned looked = 0; walk.valid(); walk.next()) {
     if (looked++ == kStep) return false;
     const EntryKey key = walk.key();
     purge.from = key.number + 1;
     if (const auto entry = decode_entry(walk.record())) {
-      delete_entry(database_, references_, key, *entry, batch);
+      delete_entry(database_, references_, runs_, key, *entry, batch);
     } else {
       batch.Delete(database_.family(Family::Queue), slice(entry_key(key)));
     }
   }
   return purge_family(Family::Subscriptions, purge.key, batch) && purge_family(Family::Unreleased, purge.key, batch);
+}
+
+bool QueueReader::purge_runs(const broker::SessionKey& session, rocksdb::WriteBatch& batch) {
+  const std::span<const Run> runs = runs_.from(session, 0);
+  const std::size_t now = std::min<std::size_t>(runs.size(), kStep / kMostOfRun);
+  rocksdb::PinnableSlice record;
+  for (const Run& run : runs.first(now)) {
+    record.Reset();
+    const EntryBytes key = entry_key({session, run.first});
+    const bool there = database_.db().Get({}, database_.family(Family::Runs), slice(key), &record).ok();
+    const auto entries = there ? decode_run(bytes(record)) : base::Err(std::string("not there"));
+    const std::uint64_t live = run.live;
+    for (std::uint64_t left = live; left != 0; left &= left - 1) {
+      const auto i = static_cast<unsigned>(std::countr_zero(left));
+      const EntryKey entry{session, run.first + i};
+      const auto taken = runs_.take(entry);
+      if (!taken->shared || !entries || i >= entries->size()) continue;
+      const auto found = decode_entry((*entries)[i]);
+      if (!found || !references_.drop(found->position)) continue;
+      batch.SingleDelete(database_.family(Family::Messages), slice(position_key(found->position)));
+    }
+  }
+  const bool last = now == runs.size();
+  runs_.write_changes(database_, batch);
+  return last;
 }
 
 bool QueueReader::purge_family(Family family, const broker::SessionKey& session, rocksdb::WriteBatch& batch) {

@@ -15,6 +15,7 @@
 #include "store/database.h"
 #include "store/record_codec.h"
 #include "store/references.h"
+#include "store/run_index.h"
 
 namespace vigil::store {
 
@@ -40,8 +41,8 @@ struct Purge {
 
 class QueueReader {
  public:
-  QueueReader(Database& database, References& references, const Notice& notice)
-      : database_(database), references_(references), notice_(notice) {}
+  QueueReader(Database& database, References& references, RunIndex& runs, const Notice& notice)
+      : database_(database), references_(references), runs_(runs), notice_(notice) {}
 
   // Leaves out what the sweeps are about to take.
   broker::Loaded load(const broker::LoadRequest& request, const broker::Moment& now, const std::deque<Sweep>& sweeps);
@@ -58,10 +59,12 @@ class QueueReader {
  private:
   broker::MessagePtr message(const EntryKey& key, const Entry& entry, const broker::Moment& now);
   void skip(const EntryKey& key, const std::string& why);
+  bool purge_runs(const broker::SessionKey& session, rocksdb::WriteBatch& batch);
   bool purge_family(Family family, const broker::SessionKey& key, rocksdb::WriteBatch& batch);
 
   Database& database_;
   References& references_;
+  RunIndex& runs_;
   const Notice& notice_;
   boost::unordered_flat_map<broker::Position, broker::MessagePtr, PositionHash> loaded_;
   std::size_t loaded_bytes_ = 0;

@@ -8,6 +8,7 @@
 #include <rocksdb/write_batch.h>
 
 #include "store/record_codec.h"
+#include "store/run_record.h"
 
 namespace vigil::store {
 namespace {
@@ -49,9 +50,9 @@ class SessionParts {
 
 class Recovery {
  public:
-  Recovery(Database& database, References& references, const broker::Moment& now, const Notice& notice,
+  Recovery(Database& database, References& references, RunIndex& runs, const broker::Moment& now, const Notice& notice,
            const Give& give)
-      : database_(database), references_(references), now_(now), notice_(notice), give_(give) {}
+      : database_(database), references_(references), runs_(runs), now_(now), notice_(notice), give_(give) {}
 
   rocksdb::Status presence();
   rocksdb::Status retained();
@@ -62,13 +63,17 @@ class Recovery {
   void subscriptions(SessionParts& from, broker::RecoveredSession& to);
   void unreleased(SessionParts& from, broker::RecoveredSession& to);
   void queue(SessionParts& from, broker::RecoveredSession& to);
+  void runs(SessionParts& from, SessionParts& states, broker::RecoveredSession& to);
+  void count(std::uint64_t number, const EntryHead& head, broker::RecoveredSession& to);
   rocksdb::Status delete_orphans(SessionParts& from, Family family, const Position* before);
-  rocksdb::Status delete_queue(const Position& session);
+  void abandon(base::Bytes record);
+  rocksdb::Status delete_queue(Family family, const Position& session);
   void skip(const std::string& why);
   rocksdb::Status write_if(std::size_t at_least);
 
   Database& database_;
   References& references_;
+  RunIndex& runs_;
   const broker::Moment now_;
   const Notice& notice_;
   const Give& give_;
@@ -106,10 +111,14 @@ rocksdb::Status Recovery::sessions() {
   SessionParts subscriptions_left(database_, Family::Subscriptions);
   SessionParts unreleased_left(database_, Family::Unreleased);
   SessionParts queue_left(database_, Family::Queue);
+  SessionParts runs_left(database_, Family::Runs);
+  SessionParts states_left(database_, Family::RunStates);
   const auto orphans = [&](const Position* before) {
     rocksdb::Status status = delete_orphans(subscriptions_left, Family::Subscriptions, before);
     if (status.ok()) status = delete_orphans(unreleased_left, Family::Unreleased, before);
     if (status.ok()) status = delete_orphans(queue_left, Family::Queue, before);
+    if (status.ok()) status = delete_orphans(runs_left, Family::Runs, before);
+    if (status.ok()) status = delete_orphans(states_left, Family::RunStates, before);
     return status;
   };
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
@@ -125,6 +134,7 @@ rocksdb::Status Recovery::sessions() {
     subscriptions(subscriptions_left, recovered);
     unreleased(unreleased_left, recovered);
     queue(queue_left, recovered);
+    runs(runs_left, states_left, recovered);
     if (!session) {
       skip(fmt::format("the session {}/{}: {}", key->sequence, key->shard, session.error()));
       continue;
@@ -135,7 +145,7 @@ rocksdb::Status Recovery::sessions() {
   if (!it->status().ok()) return it->status();
   // Only a walk that came to its end knows what belongs to nobody.
   if (rocksdb::Status status = orphans(nullptr); !status.ok()) return status;
-  for (const SessionParts* parts : {&subscriptions_left, &unreleased_left, &queue_left}) {
+  for (const SessionParts* parts : {&subscriptions_left, &unreleased_left, &queue_left, &runs_left, &states_left}) {
     if (!parts->status().ok()) return parts->status();
   }
   return {};
@@ -171,26 +181,76 @@ void Recovery::queue(SessionParts& from, broker::RecoveredSession& to) {
       continue;
     }
     if (head->shared) references_.add(entry->position);
-    if (to.queued == 0) to.first_number = key->number;
-    to.last_number = key->number;
-    ++to.queued;
-    to.queued_bytes += head->size();
+    count(key->number, *head, to);
   }
+}
+
+void Recovery::count(std::uint64_t number, const EntryHead& head, broker::RecoveredSession& to) {
+  to.first_number = to.queued == 0 ? number : std::min(to.first_number, number);
+  to.last_number = std::max(to.last_number, number);
+  ++to.queued;
+  to.queued_bytes += head.size();
+}
+
+void Recovery::runs(SessionParts& from, SessionParts& states, broker::RecoveredSession& to) {
+  const broker::SessionKey& session = to.session.key;
+  for (; from.at(session); from.next()) {
+    const auto key = read_entry_key(from.key());
+    const auto entries = decode_run(from.record());
+    if (!key || !entries) {
+      skip(fmt::format("messages of the session {}/{}: {}", session.sequence, session.shard,
+                       entries ? "their key is not readable" : entries.error()));
+      continue;
+    }
+    Run run{.first = key->number, .count = static_cast<std::uint8_t>(entries->size())};
+    run.live = Run::all(run.count);
+    while (states.at(session) && base::as_text(states.key()) < base::as_text(from.key())) states.next();
+    if (states.at(session) && base::as_text(states.key()) == base::as_text(from.key())) {
+      run.has_state = true;
+      run.live &= decode_number(states.record()).value_or(run.live);
+    }
+    for (unsigned i = 0; i < run.count; ++i) {
+      const std::uint64_t bit = std::uint64_t{1} << i;
+      if ((run.live & bit) == 0) continue;
+      const auto head = decode_entry_head((*entries)[i]);
+      const auto entry = head && head->shared ? decode_entry((*entries)[i]) : Entry{};
+      if (!head || !entry) {
+        skip(fmt::format("a message of the session {}/{} is not readable", session.sequence, session.shard));
+        run.live &= ~bit;
+        continue;
+      }
+      if (head->shared) {
+        references_.add(entry->position);
+        run.shared |= bit;
+      }
+      count(run.first + i, *head, to);
+    }
+    if (run.live != 0) runs_.add(session, run);
+  }
+  while (states.at(session)) states.next();
 }
 
 rocksdb::Status Recovery::delete_orphans(SessionParts& from, Family family, const Position* before) {
   for (; from.before(before); from.next()) {
-    if (family == Family::Queue) {
+    if (family == Family::Queue || family == Family::Runs) {
       // They say which messages may have to go: they stay until those are gone, even if this start is cut short.
       if (orphaned_.empty() || orphaned_.back() != from.session()) orphaned_.push_back(from.session());
-      const auto entry = decode_entry(from.record());
-      if (entry && entry->head.shared) abandoned_.push_back(entry->position);
+      if (family == Family::Queue) {
+        abandon(from.record());
+      } else if (const auto entries = decode_run(from.record())) {
+        for (const base::Bytes entry : *entries) abandon(entry);
+      }
       continue;
     }
     deletions_.Delete(database_.family(family), slice(from.key()));
     if (rocksdb::Status status = write_if(kWriteAtOnce); !status.ok()) return status;
   }
   return {};
+}
+
+void Recovery::abandon(base::Bytes record) {
+  const auto entry = decode_entry(record);
+  if (entry && entry->head.shared) abandoned_.push_back(entry->position);
 }
 
 void Recovery::skip(const std::string& why) {
@@ -213,17 +273,19 @@ rocksdb::Status Recovery::finish() {
   }
   rocksdb::Status status = write_if(0);
   for (const Position& session : orphaned_) {
-    if (status.ok()) status = delete_queue(session);
+    for (const Family family : {Family::Queue, Family::Runs}) {
+      if (status.ok()) status = delete_queue(family, session);
+    }
   }
   return status.ok() ? write_if(0) : status;
 }
 
-rocksdb::Status Recovery::delete_queue(const Position& session) {
+rocksdb::Status Recovery::delete_queue(Family family, const Position& session) {
   const PositionBytes prefix = position_key(session);
-  const auto it = database_.scan(Family::Queue, {});
+  const auto it = database_.scan(family, {});
   for (it->Seek(slice(prefix)); it->Valid() && it->key().starts_with(slice(prefix)); it->Next()) {
     // How often it was put is not known here, and Delete is right for any number of times.
-    deletions_.Delete(database_.family(Family::Queue), it->key());
+    deletions_.Delete(database_.family(family), it->key());
     if (rocksdb::Status status = write_if(kWriteAtOnce); !status.ok()) return status;
   }
   return it->status();
@@ -231,9 +293,9 @@ rocksdb::Status Recovery::delete_queue(const Position& session) {
 
 }  // namespace
 
-base::Result<void, std::string> recover(Database& database, References& references, const broker::Moment& now,
-                                        const Notice& notice, const Give& give) {
-  Recovery recovery(database, references, now, notice, give);
+base::Result<void, std::string> recover(Database& database, References& references, RunIndex& runs,
+                                        const broker::Moment& now, const Notice& notice, const Give& give) {
+  Recovery recovery(database, references, runs, now, notice, give);
   rocksdb::Status status = recovery.presence();
   if (status.ok()) status = recovery.retained();
   if (status.ok()) status = recovery.sessions();

@@ -16,6 +16,7 @@
 #include "store/queue_reader.h"
 #include "store/record_codec.h"
 #include "store/recovery.h"
+#include "store/run_index.h"
 
 namespace vigil::store {
 namespace {
@@ -95,8 +96,9 @@ struct RocksdbStore::Group {
 
 RocksdbStore::RocksdbStore(std::unique_ptr<Database> database)
     : database_(std::move(database)),
-      writer_(std::make_unique<ChangeWriter>(*database_, references_)),
-      reader_(std::make_unique<QueueReader>(*database_, references_, notice_)),
+      runs_(std::make_unique<RunIndex>()),
+      writer_(std::make_unique<ChangeWriter>(*database_, references_, *runs_)),
+      reader_(std::make_unique<QueueReader>(*database_, references_, *runs_, notice_)),
       stored_(broker::kMaxShards) {}
 
 RocksdbStore::~RocksdbStore() { stop({}); }
@@ -127,7 +129,7 @@ base::Result<std::uint64_t, std::string> RocksdbStore::start_ms(const broker::Mo
 base::Result<void, std::string> RocksdbStore::recover(const broker::Moment& now,
                                                       const std::function<void(broker::RecoveredFact&&)>& give,
                                                       const Notice& notice) {
-  return store::recover(*database_, references_, now, notice, give);
+  return store::recover(*database_, references_, *runs_, now, notice, give);
 }
 
 void RocksdbStore::start(Reply reply, Notice notice) {

@@ -43,6 +43,7 @@ namespace vigil::store {
 class ChangeWriter;
 class Database;
 class QueueReader;
+class RunIndex;
 struct ChangeSet;
 struct Purge;
 struct Sweep;
@@ -122,6 +123,7 @@ class RocksdbStore final : public Store {
 
   std::unique_ptr<Database> database_;
   References references_;
+  std::unique_ptr<RunIndex> runs_;
   std::unique_ptr<ChangeWriter> writer_;
   std::unique_ptr<QueueReader> reader_;
   Reply reply_;

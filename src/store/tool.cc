@@ -18,6 +18,7 @@
 #include "store/json_records.h"
 #include "store/record_codec.h"
 #include "store/references.h"
+#include "store/run_scan.h"
 
 namespace vigil::store {
 namespace {
@@ -110,14 +111,23 @@ int inspect(Database& database, std::ostream& out, std::ostream& err) {
       return 1;
     }
   }
+  std::uint64_t in_runs = 0;
+  const rocksdb::Status status =
+      for_each_entry_in_runs(database, {[&](const EntryKey&, base::Bytes record) { add_entry(record, sum), ++in_runs; },
+                                        [&](const std::string&) { ++sum.unreadable; }});
+  if (!status.ok()) {
+    err << explain(status, database.directory()) << '\n';
+    return 1;
+  }
   const auto count = [&](Family family) { return sum.records[static_cast<std::size_t>(family)]; };
   out << fmt::format("format               {}\n", database.format());
   out << fmt::format("clock floor          {} ms (Unix time)\n", clock);
   out << fmt::format("sessions             {}\n", count(Family::Sessions));
   out << fmt::format("subscriptions        {}\n", count(Family::Subscriptions));
   out << fmt::format("packet identifiers   {} (QoS 2, received and not released)\n", count(Family::Unreleased));
-  out << fmt::format("queued messages      {} ({} bytes; {} shared, {} released)\n", count(Family::Queue),
-                     sum.queued_bytes, sum.shared, sum.released);
+  out << fmt::format("queued messages      {} ({} bytes; {} shared, {} released; {} in {} runs)\n",
+                     count(Family::Queue) + in_runs, sum.queued_bytes, sum.shared, sum.released, in_runs,
+                     count(Family::Runs));
   out << fmt::format("messages stored once {}\n", count(Family::Messages));
   out << fmt::format("oldest and newest    {} {}\n", sum.oldest ? text(*sum.oldest) : "-",
                      sum.newest ? text(*sum.newest) : "-");
@@ -126,6 +136,7 @@ int inspect(Database& database, std::ostream& out, std::ostream& err) {
   if (sum.unreadable > 0) out << fmt::format("unreadable records   {}: see `vigilmq store check`\n", sum.unreadable);
   for (std::size_t i = 0; i < kFamilies; ++i) {
     std::uint64_t size = 0;
+    if (database.family(static_cast<Family>(i)) == nullptr) continue;
     database.db().GetIntProperty(database.family(static_cast<Family>(i)), "rocksdb.total-sst-files-size", &size);
     out << fmt::format("on disk              {} bytes in {}\n", size, kFamilyNames[i]);
   }
@@ -142,6 +153,8 @@ class Check {
  private:
   void checksums();
   void decode_all(Family family);
+  void decode_runs();
+  void decode(Family family, base::Bytes key, base::Bytes value);
   void look_at(Family family, base::Bytes key, base::Bytes value);
   void look_at_entry(const Position& session, base::Bytes value);
   void references();
@@ -166,6 +179,7 @@ int Check::run() {
                               Family::Messages, Family::Queue, Family::Retained, Family::Presence}) {
     decode_all(family);
   }
+  decode_runs();
   references();
   out_ << fmt::format("{} records read, of {} sessions\n", records_, sessions_.size());
   if (left_behind_ > 0) {
@@ -191,16 +205,26 @@ void Check::checksums() {
 }
 
 void Check::decode_all(Family family) {
-  const rocksdb::Status status = for_each(database_, family, [&](base::Bytes key, base::Bytes value) {
-    ++records_;
-    const auto json = record_to_json(family, key, value);
-    if (json) {
-      look_at(family, key, value);
-    } else {
-      finding(fmt::format("{}: {}", name(family), json.error()));
-    }
-  });
+  const rocksdb::Status status =
+      for_each(database_, family, [&](base::Bytes key, base::Bytes value) { decode(family, key, value); });
   if (!status.ok()) finding(fmt::format("{} cannot be read to its end: {}", name(family), status.ToString()));
+}
+
+void Check::decode_runs() {
+  const rocksdb::Status status = for_each_entry_in_runs(
+      database_, {[&](const EntryKey& key, base::Bytes record) { decode(Family::Queue, entry_key(key), record); },
+                  [&](const std::string& what) { finding(what); }});
+  if (!status.ok()) finding(fmt::format("runs cannot be read to their end: {}", status.ToString()));
+}
+
+void Check::decode(Family family, base::Bytes key, base::Bytes value) {
+  ++records_;
+  const auto json = record_to_json(family, key, value);
+  if (json) {
+    look_at(family, key, value);
+  } else {
+    finding(fmt::format("{}: {}", name(family), json.error()));
+  }
 }
 
 void Check::look_at(Family family, base::Bytes key, base::Bytes value) {
@@ -245,16 +269,27 @@ void Check::finding(const std::string& what) {
 
 int export_all(Database& database, std::ostream& out, std::ostream& err) {
   std::uint64_t left_out = 0;
+  const auto leave_out = [&](Family family, const std::string& why) {
+    ++left_out;
+    err << fmt::format("left out, of {}: {}\n", name(family), why);
+  };
+  const auto write = [&](Family family, base::Bytes key, base::Bytes value) {
+    if (const auto json = record_to_json(family, key, value)) {
+      out << json->dump() << '\n';
+    } else {
+      leave_out(family, json.error());
+    }
+  };
   for (std::size_t i = 0; i < kFamilies; ++i) {
     const auto family = static_cast<Family>(i);
-    const rocksdb::Status status = for_each(database, family, [&](base::Bytes key, base::Bytes value) {
-      if (const auto json = record_to_json(family, key, value)) {
-        out << json->dump() << '\n';
-      } else {
-        ++left_out;
-        err << fmt::format("left out, of {}: {}\n", name(family), json.error());
-      }
-    });
+    if (family == Family::RunStates) continue;
+    const rocksdb::Status status =
+        family == Family::Runs
+            ? for_each_entry_in_runs(database, {[&](const EntryKey& key, base::Bytes record) {
+                                                  write(Family::Queue, entry_key(key), record);
+                                                },
+                                                [&](const std::string& what) { leave_out(family, what); }})
+            : for_each(database, family, [&](base::Bytes key, base::Bytes value) { write(family, key, value); });
     if (!status.ok()) {
       ++left_out;
       err << fmt::format("{} cannot be read to its end: {}\n", name(family), status.ToString());
