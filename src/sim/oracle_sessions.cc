@@ -231,7 +231,10 @@ void Oracle::unanswered(Conn& c, Instant from) {
   }
   const bool was_there = s.exists || s.perhaps_begun;
   s.ends_from = std::min(was_there ? s.ends_from : Instant::never(), c.for_ever ? Instant::never() : read + c.expiry);
-  if (c.expiry.count() > 0) s.ends_to = std::max(s.ends_to, ends_to);
+  if (c.expiry.count() > 0) {
+    s.ends_to = std::max(s.ends_to, ends_to);
+    s.keeps_nothing = false;
+  }
   s.decided = now_;
   s.after_restart_least = std::min(s.after_restart_least, c.for_ever ? Duration::max() : c.expiry);
   s.after_restart_most = std::max({s.after_restart_most, c.for_ever ? Duration::max() : c.expiry, grace});
