@@ -7,6 +7,7 @@
 #include "base/record.h"
 #include "broker/presence_record.h"
 #include "store/record_codec.h"
+#include "store/run_record.h"
 
 namespace {
 
@@ -75,6 +76,17 @@ void entry(Bytes in) {
   CHECK(same(first->message, second->message));
 }
 
+void run(Bytes in) {
+  const auto first = decode_run(in);
+  if (!first) return;
+  for (const Bytes one : *first) entry(one);
+  Buffer out;
+  encode_run(*first, out);
+  const auto second = decode_run(out);
+  CHECK(second && second->size() == first->size());
+  for (std::size_t i = 0; i < first->size(); ++i) CHECK(base::as_text((*first)[i]) == base::as_text((*second)[i]));
+}
+
 void presence(Bytes in) {
   const auto first = broker::decode_presence(in);
   if (!first) return;
@@ -104,12 +116,13 @@ void keys(Bytes in) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const Bytes in(data + 1, size - 1);
-  switch (data[0] % 6) {
+  switch (data[0] % 7) {
     case 0: session(in); break;
     case 1: subscription(in); break;
     case 2: message(in); break;
     case 3: entry(in); break;
     case 4: presence(in); break;
+    case 6: run(in); break;
     default: keys(in); break;
   }
   return 0;

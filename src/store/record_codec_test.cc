@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "store/references.h"
+#include "store/run_record.h"
 
 namespace vigil::store {
 namespace {
@@ -155,6 +156,26 @@ TEST(RecordCodec, TranslatesTimesBetweenTheClocks) {
   // Far from now it is far away, and nothing overflows.
   EXPECT_GT(to_instant(broker::kNeverMs - 1, kNow), kNow.at + base::seconds(1'000'000'000));
   EXPECT_LT(to_instant(0, kNow), kNow.at - base::seconds(1'000'000'000));
+}
+
+TEST(RunRecord, GivesItsEntriesBack) {
+  const Buffer one = {1, 2, 3};
+  const Buffer none;
+  const std::vector<base::Bytes> entries = {one, none, one};
+  Buffer record;
+  encode_run(entries, record);
+  EXPECT_EQ(record, (Buffer{1, 3, 3, 1, 2, 3, 0, 3, 1, 2, 3}));
+  const auto read = decode_run(record);
+  ASSERT_TRUE(read.has_value()) << read.error();
+  ASSERT_EQ(read->size(), 3U);
+  EXPECT_EQ(base::as_text(read->at(2)), base::as_text(one));
+}
+
+TEST(RunRecord, RefusesWhatIsNotWhole) {
+  for (const Buffer& bad :
+       {Buffer{}, Buffer{1}, Buffer{2, 1, 0}, Buffer{1, 0}, Buffer{1, 65, 0}, Buffer{1, 1, 2, 7}, Buffer{1, 1, 0, 0}}) {
+    EXPECT_FALSE(decode_run(bad).has_value());
+  }
 }
 
 TEST(References, CountsUntilTheLastOneGoes) {
