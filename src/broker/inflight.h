@@ -43,9 +43,11 @@ class Inflight {
     return entries_.empty() || number - entries_.front().delivery.number < kIdentifiers;
   }
   // Its number is above all others here, and has_free_id(number).
-  Entry& add(Delivery delivery) {
-    entries_.push_back(Entry{.packet_id = packet_id_of(delivery.number), .delivery = std::move(delivery)});
-    return entries_.back();
+  Entry& add(Delivery&& delivery) {
+    Entry& entry = entries_.emplace_back();
+    entry.packet_id = packet_id_of(delivery.number);
+    entry.delivery = std::move(delivery);
+    return entry;
   }
   // Null if nobody waits for this identifier.
   Entry* find(mqtt::PacketId id) {

@@ -18,6 +18,11 @@ class Outbox {
   bool empty() const { return control_left() == 0 && data_left_ == 0; }
   std::size_t size() const { return control_left() + data_left_; }
   std::size_t data_size() const { return data_left_; }
+  // What it occupies, in bytes, also while it is empty.
+  std::size_t memory() const {
+    return sizeof(Outbox) + control_.capacity() + bytes_.capacity() + pieces_.capacity() * sizeof(Piece) +
+           frames_.capacity() * sizeof(std::uint32_t);
+  }
 
   // For control packets: append whole packets to this buffer.
   std::vector<std::uint8_t>& control() { return control_; }

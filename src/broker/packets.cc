@@ -12,10 +12,12 @@ using mqtt::PacketType;
 using mqtt::Property;
 using mqtt::ReasonCode;
 
-template <class T>
-base::Result<T, Departure> legal(mqtt::Decoded<T> decoded, Departure (*to_departure)(const mqtt::DecodeError&)) {
+// Hands a packet on that is legal, without moving it.
+template <class T, class Handle>
+base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*to_departure)(const mqtt::DecodeError&),
+                                       Handle&& handle) {
   if (!decoded) return std::unexpected(to_departure(decoded.error()));
-  return std::move(*decoded);
+  return handle(*decoded);
 }
 
 // Answers that wait for a socket. They are never dropped, so who lets so many wait is ended.
@@ -181,47 +183,42 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
     return std::unexpected(protocol_error("packet type", "authentication has not finished"));
   }
   switch (header.type) {
-    case Publish: {
-      TRY(auto packet, legal(mqtt::decode_publish(header, body, c.version, from), malformed));
-      return publish(id, c, packet, now);
-    }
-    case PubRel: {
-      TRY(const auto packet, legal(mqtt::decode_ack(header, body, c.version, from), malformed));
-      return pubrel(id, c, packet);
-    }
+    case Publish:
+      return if_legal(mqtt::decode_publish(header, body, c.version, from), malformed,
+                      [&](mqtt::Publish& packet) { return publish(id, c, packet, now); });
+    case PubRel:
+      return if_legal(mqtt::decode_ack(header, body, c.version, from), malformed,
+                      [&](const mqtt::Ack& packet) { return pubrel(id, c, packet); });
     case PubAck:
     case PubRec:
-    case PubComp: {
-      TRY(const auto packet, legal(mqtt::decode_ack(header, body, c.version, from), malformed));
-      return client_ack(id, c, packet, now);
-    }
-    case Subscribe: {
-      TRY(const auto packet, legal(mqtt::decode_subscribe(header, body, c.version), malformed));
-      return subscribe(id, c, packet, now);
-    }
-    case Unsubscribe: {
-      TRY(const auto packet, legal(mqtt::decode_unsubscribe(header, body, c.version), malformed));
-      return unsubscribe(id, c, packet, now);
-    }
+    case PubComp:
+      return if_legal(mqtt::decode_ack(header, body, c.version, from), malformed,
+                      [&](const mqtt::Ack& packet) { return client_ack(id, c, packet, now); });
+    case Subscribe:
+      return if_legal(mqtt::decode_subscribe(header, body, c.version), malformed,
+                      [&](const mqtt::Subscribe& packet) { return subscribe(id, c, packet, now); });
+    case Unsubscribe:
+      return if_legal(mqtt::decode_unsubscribe(header, body, c.version), malformed,
+                      [&](const mqtt::Unsubscribe& packet) { return unsubscribe(id, c, packet, now); });
+    // decode_header() has seen that it has no body.
     case PingReq: {
-      TRY_VOID(legal(mqtt::decode(header, body, c.version, from), malformed));
       auto& out = control_lane(id, c);
       out.push_back(0xD0);
       out.push_back(0x00);
       return {};
     }
-    case Disconnect: {
-      TRY(const auto packet, legal(mqtt::decode_disconnect(header, body, c.version, from), malformed));
-      return disconnect_packet(id, c, packet, now);
-    }
+    case Disconnect:
+      return if_legal(mqtt::decode_disconnect(header, body, c.version, from), malformed,
+                      [&](const mqtt::Disconnect& packet) { return disconnect_packet(id, c, packet, now); });
     case Auth: {
       // Not a packet of 3.x: decode says so.
       if (c.version != mqtt::Version::V5) {
-        TRY_VOID(legal(mqtt::decode(header, body, c.version, from), malformed));
-        return std::unexpected(protocol_error("packet type", "not a packet of this version"));
+        return if_legal(mqtt::decode(header, body, c.version, from), malformed, [](const mqtt::Packet&) -> Step {
+          return std::unexpected(protocol_error("packet type", "not a packet of this version"));
+        });
       }
-      TRY(const auto packet, legal(mqtt::decode_auth(header, body, c.version, from), malformed));
-      return auth_packet(id, c, packet);
+      return if_legal(mqtt::decode_auth(header, body, c.version, from), malformed,
+                      [&](const mqtt::Auth& packet) { return auth_packet(id, c, packet); });
     }
     case Connect: return std::unexpected(protocol_error("packet type", "a second CONNECT"));
     case ConnAck:

@@ -7,7 +7,7 @@
 namespace vigil::broker {
 namespace {
 
-constexpr std::int64_t kBucketMs = 5 * 60 * 1000;
+constexpr std::int64_t kBucketMs = std::int64_t{5} * 60 * 1000;
 constexpr std::uint32_t kBucketsAnHour = 12;
 constexpr std::uint32_t kBucketsADay = 24 * kBucketsAnHour;
 

@@ -75,7 +75,10 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     return {};
   }
   const bool allowed = may_publish({s.client_id, s.user_name, c.peer->loopback}, packet.topic);
-  if (!allowed || mqtt::topic_levels(packet.topic) > limits().max_topic_levels) {
+  // (As many levels as it has bytes, and one.)
+  const bool too_deep =
+      packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
+  if (!allowed || too_deep) {
     // A 3.x client cannot be told; its message is acknowledged and goes nowhere [MQTT3-3.3.5-2].
     ++stats_.publish_dropped;
     answer.matched = true;
@@ -164,6 +167,11 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
 
 // Sends an acknowledgement, or lines it up behind those that still wait.
 void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
+  if (c.acks.empty() && entry.waiting == 0 && entry.needs <= stored_) {
+    c.acks.pass();
+    send_answer(id, c, entry);
+    return;
+  }
   c.acks.push(entry);
   if (entry.needs > stored_ &&
       (ack_waits_.empty() || ack_waits_.back().needs != entry.needs || ack_waits_.back().connection != id)) {
@@ -173,12 +181,14 @@ void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& e
 }
 
 void Shard::settle_acks(ConnectionId id, Connection& c) {
-  while (const auto ready = c.acks.pop_ready(stored_)) {
-    ReasonCode reason = ready->reason;
-    const bool answers_publish = ready->type == PacketType::PubAck || ready->type == PacketType::PubRec;
-    if (answers_publish && !ready->matched && reason == ReasonCode::Success) reason = ReasonCode::NoMatchingSubscribers;
-    send_ack(id, c, ready->type, ready->packet_id, reason);
-  }
+  while (const auto ready = c.acks.pop_ready(stored_)) send_answer(id, c, *ready);
+}
+
+void Shard::send_answer(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
+  ReasonCode reason = entry.reason;
+  const bool answers_publish = entry.type == PacketType::PubAck || entry.type == PacketType::PubRec;
+  if (answers_publish && !entry.matched && reason == ReasonCode::Success) reason = ReasonCode::NoMatchingSubscribers;
+  send_ack(id, c, entry.type, entry.packet_id, reason);
 }
 
 void Shard::send_ack(ConnectionId id, Connection& c, PacketType type, mqtt::PacketId packet_id, ReasonCode reason) {

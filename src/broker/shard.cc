@@ -12,7 +12,8 @@ namespace {
 base::Instant whole_millisecond(base::Instant at) { return base::Instant::from_ns(at.ns() / 1'000'000 * 1'000'000); }
 
 // Spare outboxes kept for connections that begin to write.
-constexpr std::size_t kSpareOutboxes = 256;
+constexpr std::size_t kSpareOutboxes = 4'096;
+constexpr std::size_t kSpareOutboxBytes = std::size_t{4} << 20U;
 // Below this much waiting output, deliveries that were held back go on.
 constexpr std::size_t kResumeDivisor = 2;
 
@@ -110,6 +111,7 @@ Outbox& Shard::outbox_of(ConnectionId id, Connection& c) {
     } else {
       c.outbox = std::move(spare_outboxes_.back());
       spare_outboxes_.pop_back();
+      spare_outbox_bytes_ -= c.outbox->memory();
     }
   }
   to_send(id, c);
@@ -137,7 +139,11 @@ void Shard::wrote(ConnectionId id, std::size_t written, base::Instant now) {
   c->bytes_sent += written;
   stats_.bytes_sent += written;
   if (c->outbox->empty()) {
-    if (spare_outboxes_.size() < kSpareOutboxes) spare_outboxes_.push_back(std::move(c->outbox));
+    const std::size_t memory = c->outbox->memory();
+    if (spare_outboxes_.size() < kSpareOutboxes && spare_outbox_bytes_ + memory <= kSpareOutboxBytes) {
+      spare_outbox_bytes_ += memory;
+      spare_outboxes_.push_back(std::move(c->outbox));
+    }
     c->outbox.reset();
     stop(c->stall_timer);
   } else if (!c->stall_timer) {

@@ -186,6 +186,7 @@ class Shard {
   void retained_full(base::Instant now);
   bool stores_retained(std::string_view topic) const;
   void settle_acks(ConnectionId id, Connection& c);
+  void send_answer(ConnectionId id, Connection& c, const AckQueue::Entry& entry);
   void acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry);
   void send_ack(ConnectionId id, Connection& c, mqtt::PacketType type, mqtt::PacketId packet_id,
                 mqtt::ReasonCode reason);
@@ -467,6 +468,7 @@ class Shard {
   // Reused from turn to turn.
   std::vector<base::TimerOwner> fired_;
   std::vector<std::unique_ptr<Outbox>> spare_outboxes_;
+  std::size_t spare_outbox_bytes_ = 0;
   std::vector<std::uint8_t> scratch_;
   struct Receiver {
     SessionId session;

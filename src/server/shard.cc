@@ -11,7 +11,7 @@ namespace vigil::server {
 namespace {
 
 // What is read of one connection in a turn; the rest comes in the next, after all others had theirs.
-constexpr std::size_t kReadBytes = 64 * 1024;
+constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
 // A turn that comes so much later than it was due looks at all sockets again before it judges anybody.
 constexpr base::Duration kLate = base::milliseconds(50);
 constexpr base::Duration kWallClockEvery = base::seconds(1);
@@ -19,11 +19,11 @@ constexpr base::Duration kWallClockEvery = base::seconds(1);
 // then: often enough that its keep alive is heard, rarely enough that the mail does not grow.
 constexpr std::size_t kMaxWaitingMail = 65'536;
 constexpr base::Duration kHeldBack = base::seconds(1);
-constexpr std::size_t kCrowdedBytes = 2 * 1024;
+constexpr std::size_t kCrowdedBytes = std::size_t{2} * 1024;
 // What is read of one connection when somebody is to be judged: all input comes first, but quickly.
-constexpr std::size_t kHurriedBytes = 16 * 1024;
+constexpr std::size_t kHurriedBytes = std::size_t{16} * 1024;
 // After so much input what it brought about is done before more is taken in: outboxes are bounded.
-constexpr std::size_t kBytesPerStep = 256 * 1024;
+constexpr std::size_t kBytesPerStep = std::size_t{256} * 1024;
 constexpr std::size_t kMailsPerStep = 1'000;
 // Looks at the sockets before somebody is judged late, at most.
 constexpr int kLooks = 64;
@@ -39,7 +39,7 @@ struct Overloaded : F... {
 
 }  // namespace
 
-Shard::Shard(ShardContext& context, broker::ShardSetup setup, std::shared_ptr<const ShardConfig> config,
+Shard::Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared_ptr<const ShardConfig> config,
              io::Reactor reactor)
     : context_(context),
       config_(std::move(config)),

@@ -70,7 +70,7 @@ using Post =
 
 class Shard {
  public:
-  Shard(ShardContext& context, broker::ShardSetup setup, std::shared_ptr<const ShardConfig> config,
+  Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared_ptr<const ShardConfig> config,
         io::Reactor reactor);
 
   // Until Command::Exit.

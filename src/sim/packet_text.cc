@@ -39,8 +39,8 @@ Parsed<std::string> value_of(std::string_view text) {
   }
   if (const auto star = text.find('*'); star != std::string_view::npos && star > 0) {
     std::size_t times = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + star, times);
-    if (error == std::errc() && end == text.data() + star) {
+    const auto [end, error] = std::from_chars(text.begin(), text.begin() + star, times);
+    if (error == std::errc() && end == text.begin() + star) {
       std::string out;
       for (std::size_t i = 0; i < times; ++i) out += text.substr(star + 1);
       return out;

@@ -288,8 +288,11 @@ Decoded<PutSubscription> decode_subscription(Bytes key, Bytes record) {
   options.no_local = (flags & kNoLocal) != 0;
   options.retain_as_published = (flags & kRetainAsPublished) != 0;
   const unsigned handling = flags >> kHandlingShift;
-  if (handling > 2) in.fail();
-  options.retain_handling = static_cast<mqtt::RetainHandling>(handling);
+  if (handling > 2) {
+    in.fail();
+  } else {
+    options.retain_handling = static_cast<mqtt::RetainHandling>(handling);
+  }
   subscription->subscription_id = in.varint32();
   subscription->text = in.text();
   if (!in.done() || subscription->text.size() > kLongestText) return refuse("subscription");

@@ -331,7 +331,7 @@ void RocksdbStore::serve_loads(Clock::time_point until) {
   if (loads_.empty()) return;
   std::array<std::vector<broker::StoreReply>, broker::kMaxShards> replies;
   do {
-    const Load load = std::move(loads_.front());
+    const Load load = loads_.front();
     loads_.pop_front();
     replies[load.shard].emplace_back(reader_->load(load.request, load.at, sweeps_));
   } while (!loads_.empty() && Clock::now() < until);
