@@ -182,6 +182,12 @@ mqtt {{ host: 127.0.0.1, port: {port} }}
     return Broker("nats-server", [binary, "-c", config], port, directory)
 
 
+def start_floor(binary):
+    """The relay without MQTT (floor_relay.cc): QoS 0 only."""
+    directory, port = tempfile.TemporaryDirectory(prefix="bench-floor-"), free_port()
+    return Broker("floor", [str(binary), str(port)], port, directory)
+
+
 # name: (binary on the PATH, how to start it, newest protocol it speaks, Debian's package)
 PEERS = {
     "mosquitto": ("mosquitto", start_mosquitto, 5, "mosquitto"),

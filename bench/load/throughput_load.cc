@@ -39,7 +39,7 @@ int run(int argc, char** argv) {
       "Publishes in groups with a bounded number of messages under way, and measures the CPU time that the broker "
       "takes\n"
       "for each delivered message. 1:1: --groups 500. Fan-out: --groups 1 --subscribers 1000. Fan-in: --groups 1\n"
-      "--publishers 1000 --window 500.",
+      "--publishers 1000 --window 10000 --burst 10.",
       "throughput_load"};
   const CLI::Range count(1, 100'000);
   app.add_option("--host", options.broker.host, "IPv4 address of the broker")->capture_default_str();
@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   app.add_option("--qos", options.qos, "of publication and subscription")
       ->check(CLI::Range(0, 1))
       ->capture_default_str();
+  app.add_option("--burst", options.burst, "messages of one publisher in a row")->check(count)->capture_default_str();
   app.add_option("--window", options.window, "messages of a group under way")->check(count)->capture_default_str();
   app.add_option("--payload", options.payload_bytes, "bytes in a message")
       ->check(CLI::Range(0, 65'536))

@@ -40,6 +40,7 @@ struct Group {
   std::string topic;
   std::size_t first_publisher = 0;  // index of a peer
   unsigned next_publisher = 0;
+  unsigned of_burst = 0;  // that it has sent
   std::uint64_t sent = 0;
   std::uint64_t delivered = 0;  // to all subscribers together
   bool dirty = false;           // a window moved in this batch
@@ -190,7 +191,10 @@ class Run {
     while (group.sent * options_.subscribers <
            group.delivered + std::uint64_t{options_.window} * options_.subscribers) {
       const std::size_t index = group.first_publisher + group.next_publisher;
-      group.next_publisher = (group.next_publisher + 1) % options_.publishers;
+      if (++group.of_burst >= options_.burst) {
+        group.of_burst = 0;
+        group.next_publisher = (group.next_publisher + 1) % options_.publishers;
+      }
       Peer& peer = peers_[index];
       peer.packet_id = static_cast<std::uint16_t>(peer.packet_id == UINT16_MAX ? 1 : peer.packet_id + 1);
       append_publish(peer.out, options_.version, group.topic, payload_, options_.qos, peer.packet_id);

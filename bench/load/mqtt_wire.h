@@ -74,6 +74,8 @@ FrameSize frame_size(base::Bytes bytes);
 // Cuts a byte stream into packets; keeps the unfinished rest between calls (nothing, most of the time).
 class Framer {
  public:
+  // Nothing is kept.
+  bool idle() const { return rest_.empty(); }
   template <class OnFrame>
   void feed(base::Bytes chunk, OnFrame&& on_frame) {
     if (rest_.empty()) {

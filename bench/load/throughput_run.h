@@ -25,6 +25,7 @@ struct ThroughputOptions {
   unsigned publishers = 1;   // in each group
   unsigned subscribers = 1;  // in each group
   unsigned qos = 0;          // 0 or 1, of publication and subscription
+  unsigned burst = 1;        // messages of one publisher before the next one's turn comes
   unsigned window = 10;      // messages of a group that are not delivered to all its subscribers yet
   unsigned payload_bytes = 64;
   unsigned warm_up_ms = 1'000;
