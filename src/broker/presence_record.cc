@@ -93,10 +93,12 @@ RecentCount read_disconnects(RecordReader& in) {
 }
 
 mqtt::Version read_version(RecordReader& in) {
-  const auto version = static_cast<mqtt::Version>(in.u8());
-  if (version >= mqtt::Version::V31 && version <= mqtt::Version::V5) return version;
-  in.fail();
-  return mqtt::Version::V311;
+  switch (in.u8()) {
+    case static_cast<std::uint8_t>(mqtt::Version::V31): return mqtt::Version::V31;
+    case static_cast<std::uint8_t>(mqtt::Version::V311): return mqtt::Version::V311;
+    case static_cast<std::uint8_t>(mqtt::Version::V5): return mqtt::Version::V5;
+    default: in.fail(); return mqtt::Version::V311;
+  }
 }
 
 // What every record has, up to why its last connection ended.

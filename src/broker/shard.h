@@ -340,7 +340,7 @@ class Shard {
   }
 
   // --- system_topics.cc
-  void note(PresenceRecord& record, PresenceEvent event, base::Instant now);
+  void note(PresenceRecord& record, const PresenceEvent& event, base::Instant now);
   void publish_broker_stats(base::Instant now);
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);

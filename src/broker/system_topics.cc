@@ -38,7 +38,7 @@ std::string client_id_of(std::string_view level) {
 }  // namespace
 
 // Records an event, and tells those who listen.
-void Shard::note(PresenceRecord& record, PresenceEvent event, base::Instant now) {
+void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Instant now) {
   const bool heard = system_filters_ > 0 && limits().sys_clients_enabled;
   presence_.note(record, event);
   const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;

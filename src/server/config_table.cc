@@ -80,7 +80,7 @@ template <base::Duration::rep Unit, class Root, auto... Members>
 ConfigValue get(const Root& root) {
   using T = FieldType<Root, Members...>;
   const T& value = field<Members...>(root);
-  if constexpr (std::is_same_v<T, bool>) {
+  if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::string>) {
     return value;
   } else if constexpr (std::is_same_v<T, base::Duration>) {
     return std::int64_t{value.count() / Unit};
@@ -88,8 +88,6 @@ ConfigValue get(const Root& root) {
     std::vector<std::string> texts;
     for (const BindAddress& address : value) texts.push_back(address.text());
     return texts;
-  } else if constexpr (std::is_same_v<T, std::string>) {
-    return value;
   } else {
     return static_cast<std::int64_t>(value);
   }

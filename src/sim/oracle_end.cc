@@ -10,7 +10,6 @@
 namespace vigil::sim {
 
 using namespace oracle_terms;
-using mqtt::Property;
 using mqtt::QoS;
 
 void Oracle::check_obligations() {
@@ -59,7 +58,8 @@ void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first
     if (!interval.group.empty() && interval.session != 0)
       groups[interval.group + " " + interval.filter].push_back(&interval);
   }
-  for (const auto& [name, members] : groups) {
+  for (const auto& group : groups) {
+    const std::vector<const Interval*>& members = group.second;
     for (const auto& [key, publication] : publications_) {
       if (publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() || publication.expires ||
           publication.will)
@@ -79,7 +79,7 @@ void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first
       });
       if (got) continue;
       ++missing;
-      if (first.empty()) first = fmt::format("'{}' reached nobody of the group {}", key, name);
+      if (first.empty()) first = fmt::format("'{}' reached nobody of the group {}", key, group.first);
     }
   }
 }

@@ -11,7 +11,6 @@ namespace vigil::sim {
 
 using namespace oracle_terms;
 using mqtt::Property;
-using mqtt::QoS;
 
 // The core has decided on a CONNECT when it has an answer, whatever the socket takes of it.
 void Oracle::on_offer(LinkId link, base::Bytes bytes, Instant now) {

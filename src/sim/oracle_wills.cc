@@ -9,8 +9,6 @@
 namespace vigil::sim {
 
 using namespace oracle_terms;
-using mqtt::Property;
-using mqtt::QoS;
 
 // Its connection is over: published at once or after its delay, but no later than the session ends [MQTT-3.1.2-8].
 void Oracle::will_ended(const Conn& c, bool said_goodbye) {

@@ -39,6 +39,7 @@ std::vector<SimStore::Reply> SimStore::write(base::Instant now) {
   std::vector<Reply> reads;
   for (Batch& batch : std::exchange(waiting_, {})) take(batch, now, stored, reads);
   std::vector<Reply> replies;
+  replies.reserve(stored.size() + reads.size());
   for (auto& [shard, answer] : stored) replies.push_back({shard, std::move(answer)});
   std::ranges::move(reads, std::back_inserter(replies));
   return replies;

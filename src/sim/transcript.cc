@@ -460,6 +460,7 @@ std::vector<Line> grouped(std::vector<Line> lines, const std::vector<std::string
 
 std::vector<std::string> texts(const std::vector<Line>& lines) {
   std::vector<std::string> out;
+  out.reserve(lines.size() + 1);
   for (const Line& line : lines) out.push_back(line.client + " < " + line.text);
   if (out.empty()) out.emplace_back("(nothing)");
   return out;
