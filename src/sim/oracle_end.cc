@@ -60,7 +60,9 @@ void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first
   }
   for (const auto& group : groups) {
     const std::vector<const Interval*>& members = group.second;
-    for (const auto& [key, publication] : publications_) {
+    for (const auto& entry : publications_) {
+      const std::string& key = entry.first;
+      const Publication& publication = entry.second;
       if (publication.qos == QoS::AtMostOnce || publication.acknowledged.is_never() || publication.expires ||
           publication.will)
         continue;
@@ -74,9 +76,10 @@ void Oracle::check_shared_obligations(std::uint64_t& missing, std::string& first
           std::ranges::any_of(members, [&](const Interval* m) { return m->granted < publication.first_read; });
       if (!all_stayed || !there) continue;
       ++counts_.obligations;
-      const bool got = std::ranges::any_of(deliveries_[key], [&](const Delivery& d) {
-        return std::ranges::any_of(members, [&](const Interval* m) { return m->client == d.client; });
-      });
+      bool got = false;
+      for (const Delivery& delivery : deliveries_[key]) {
+        for (const Interval* member : members) got = got || member->client == delivery.client;
+      }
       if (got) continue;
       ++missing;
       if (first.empty()) first = fmt::format("'{}' reached nobody of the group {}", key, group.first);
