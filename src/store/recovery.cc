@@ -194,12 +194,13 @@ void Recovery::count(std::uint64_t number, const EntryHead& head, broker::Recove
 
 void Recovery::runs(SessionParts& from, SessionParts& states, broker::RecoveredSession& to) {
   const broker::SessionKey& session = to.session.key;
+  RunOrder order;
   for (; from.at(session); from.next()) {
     const auto key = read_entry_key(from.key());
     const auto entries = decode_run(from.record());
-    if (!key || !entries) {
+    if (!key || !entries || !order.follows(*key, entries->size())) {
       skip(fmt::format("messages of the session {}/{}: {}", session.sequence, session.shard,
-                       entries ? "their key is not readable" : entries.error()));
+                       entries ? "their numbers are not readable" : entries.error()));
       continue;
     }
     Run run{.first = key->number, .count = static_cast<std::uint8_t>(entries->size())};
@@ -214,7 +215,7 @@ void Recovery::runs(SessionParts& from, SessionParts& states, broker::RecoveredS
       if ((run.live & bit) == 0) continue;
       const auto head = decode_entry_head((*entries)[i]);
       const auto entry = head && head->shared ? decode_entry((*entries)[i]) : Entry{};
-      if (!head || !entry) {
+      if (!head || !entry || head->released) {
         skip(fmt::format("a message of the session {}/{} is not readable", session.sequence, session.shard));
         run.live &= ~bit;
         continue;

@@ -26,4 +26,21 @@ void encode_run(std::span<const base::Bytes> entries, std::vector<std::uint8_t>&
 // The entries themselves are not looked into.
 Decoded<RunEntries> decode_run(base::Bytes record);
 
+// Runs are read in the order of their keys: does one lie behind the others of its session? What a damaged store says of
+// a number twice is not to be believed.
+class RunOrder {
+ public:
+  bool follows(const EntryKey& first, std::size_t count) {
+    if (first.session != session_) behind_ = 0;
+    session_ = first.session;
+    if (first.number < behind_ || first.number > UINT64_MAX - count) return false;
+    behind_ = first.number + count;
+    return true;
+  }
+
+ private:
+  broker::SessionKey session_;
+  std::uint64_t behind_ = 0;
+};
+
 }  // namespace vigil::store

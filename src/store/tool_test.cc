@@ -16,6 +16,7 @@
 #include "broker/presence_record.h"
 #include "store/json_records.h"
 #include "store/record_codec.h"
+#include "store/run_record.h"
 #include "store/store_driver_test.h"
 
 namespace vigil::store {
@@ -155,6 +156,63 @@ TEST(StoreTool, FindsWhatIsDamaged) {
   store.start();
   EXPECT_EQ(store.load({.key = session_key(2), .most = 10, .most_bytes = 1'000}).messages.size(), 2U);
   EXPECT_EQ(store.notices().size(), 2U);
+}
+
+// What no broker writes, but a damaged store may hold: runs with the same numbers, and at the end of all numbers; an
+// entry in a run that is released.
+TEST(StoreTool, FindsRunsThatCannotBe) {
+  const TempDirectory directory;
+  {
+    Driver store(directory.path());
+    store.start();
+    store.write({session(1, "a")});
+  }
+  {
+    auto database = Database::open({.directory = directory.path()}, Access::Write);
+    rocksdb::WriteBatch batch;
+    const auto put = [&](std::uint64_t first, std::uint64_t count) {
+      std::vector<std::vector<std::uint8_t>> entries(count);
+      std::vector<base::Bytes> views;
+      for (std::vector<std::uint8_t>& entry : entries) {
+        encode_entry({.qos = mqtt::QoS::AtLeastOnce}, view(*message("t", "p", 50), kNow), Placing::Inline, entry);
+        views.emplace_back(entry);
+      }
+      std::vector<std::uint8_t> record;
+      encode_run(views, record);
+      batch.Put((*database)->family(Family::Runs), slice(entry_key({session_key(1), first})), slice(record));
+    };
+    put(1, 64);
+    put(10, 3);
+    put(65, 2);
+    put(UINT64_MAX, 2);
+    std::vector<std::uint8_t> released;
+    encode_released(released);
+    std::vector<std::uint8_t> record;
+    encode_run(std::vector<base::Bytes>{released}, record);
+    batch.Put((*database)->family(Family::Runs), slice(entry_key({session_key(1), 70})), slice(record));
+    std::vector<std::uint8_t> state;
+    encode_number(1, state);
+    batch.Put((*database)->family(Family::RunStates), slice(entry_key({session_key(9), 1})), slice(state));
+    ASSERT_TRUE((*database)->write(batch).ok());
+  }
+  const Result result = use(Command::Check, directory.path());
+  EXPECT_EQ(result.status, 1);
+  EXPECT_NE(result.err.find("4 findings"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("has numbers that another one has, too"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("the run is not there"), std::string::npos) << result.err;
+  // The broker serves those that can be, and takes acknowledgements of any number.
+  Driver store(directory.path());
+  EXPECT_EQ(store.recover().sessions.at("a").queued, 66U);
+  EXPECT_EQ(store.notices().size(), 3U);
+  store.start();
+  EXPECT_EQ(store.load({.key = session_key(1), .most = 100, .most_bytes = 1'000'000}).messages.size(), 66U);
+  std::vector<broker::Change> changes;
+  for (const std::uint64_t number : {1U, 12U, 64U, 65U}) {
+    changes.emplace_back(broker::Dequeue{.session = session_key(1), .number = number});
+  }
+  changes.emplace_back(broker::Dequeue{.session = session_key(1), .number = UINT64_MAX});
+  store.write(std::move(changes));
+  EXPECT_EQ(store.load({.key = session_key(1), .most = 100, .most_bytes = 1'000'000}).messages.size(), 62U);
 }
 
 TEST(StoreTool, SaysThatABrokerRuns) {
