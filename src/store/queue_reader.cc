@@ -128,6 +128,7 @@ bool QueueReader::purge_runs(const broker::SessionKey& session, rocksdb::WriteBa
   const std::size_t now = std::min<std::size_t>(runs.size(), kStep / kMostOfRun);
   rocksdb::PinnableSlice record;
   for (const Run& run : runs.first(now)) {
+    if (run.live == 0) continue;
     record.Reset();
     const EntryBytes key = entry_key({session, run.first});
     const bool there = database_.db().Get({}, database_.family(Family::Runs), slice(key), &record).ok();

@@ -17,22 +17,23 @@ std::size_t lower_bound(std::span<R> runs, std::uint64_t number) {
 
 }  // namespace
 
-void RunIndex::Runs::erase(Run& run) {
-  if (&run == &all[gone]) {
-    ++gone;
+void RunIndex::Runs::erase(const Run& run) {
+  if (&run == &all[front]) {
+    ++front;
+    for (; front < all.size() && all[front].live == 0 && !all[front].touched; ++front) --holes;
   } else {
-    all.erase(all.begin() + (&run - all.data()));
+    ++holes;
   }
-  if (gone > 32 && gone > all.size() / 2) {
-    all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(gone));
-    gone = 0;
-  }
+  if (front + holes <= 32 || front + holes <= all.size() / 2) return;
+  std::erase_if(all, [](const Run& one) { return one.live == 0 && !one.touched; });
+  all.shrink_to_fit();
+  front = holes = 0;
 }
 
 void RunIndex::add(const broker::SessionKey& session, const Run& run) {
   CHECK(run.count > 0 && run.count <= 64);
   Runs& runs = sessions_[session];
-  const auto at = static_cast<std::ptrdiff_t>(runs.gone + lower_bound(runs.rest(), run.first));
+  const auto at = static_cast<std::ptrdiff_t>(runs.front + lower_bound(runs.rest(), run.first));
   runs.all.insert(runs.all.begin() + at, run);
 }
 

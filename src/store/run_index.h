@@ -44,18 +44,23 @@ class RunIndex {
   // Appends what take() has changed: runs without a live entry are deleted, of others it is noted what is left.
   void write_changes(Database& database, rocksdb::WriteBatch& batch);
 
-  // By number, those first that reach up to `number`. Valid until the next add() or write_changes().
+  // By number, from the first that reaches up to `number`; some may have no live entry. Valid until the next add() or
+  // write_changes().
   std::span<const Run> from(const broker::SessionKey& session, std::uint64_t number) const;
 
  private:
-  // Queues are eaten from their front.
+  // Queues are eaten from their front, but a sweep takes from anywhere, and so does a client that leaves one message
+  // unacknowledged. A run that is gone stays until enough others are, so that taking one out costs the same however
+  // many there are.
   struct Runs {
     std::vector<Run> all;
-    std::size_t gone = 0;  // at the front
+    std::size_t front = 0;  // those before it are gone
+    std::size_t holes = 0;  // those behind it that are gone
 
-    std::span<Run> rest() { return std::span(all).subspan(gone); }
-    std::span<const Run> rest() const { return std::span(all).subspan(gone); }
-    void erase(Run& run);
+    std::span<Run> rest() { return std::span(all).subspan(front); }
+    std::span<const Run> rest() const { return std::span(all).subspan(front); }
+    // One that has no live entry any more. Moves the others, perhaps.
+    void erase(const Run& run);
   };
   // That covers the number.
   Run* find(const EntryKey& entry);
