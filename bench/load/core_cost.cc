@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <stdexcept>
 
 #include <fmt/format.h>
 
-#include "mqtt_wire.h"
+#include "load/wire.h"
 
 namespace vigil::bench {
 namespace {
@@ -16,23 +17,14 @@ constexpr std::size_t kClientsATurn = 50;
 constexpr std::size_t kWarmUp = 2;  // rounds
 constexpr std::size_t kPayload = 64;
 
-// First bytes of packets that consist of an identifier.
-constexpr std::uint8_t kPuback = 0x40;
-constexpr std::uint8_t kPubrec = 0x50;
-constexpr std::uint8_t kPubrel = 0x62;
-constexpr std::uint8_t kPubcomp = 0x70;
-
-void append_ack(std::string& out, std::uint8_t first, std::uint16_t id) {
-  out += static_cast<char>(first);
-  out += '\x02';
-  out += static_cast<char>(id >> 8U);
-  out += static_cast<char>(id & 0xFFU);
-}
+using load::append_ack;
+using load::PacketType;
+using load::Version;
 
 std::string connect_packet(std::string_view client_id, bool will) {
-  ConnectFields fields{.version = Version::V311, .client_id = std::string(client_id), .keep_alive_s = 600, .will = {}};
-  if (will) fields.will = Will{.topic = fmt::format("will/{}", client_id), .payload = "gone"};
-  return encode_connect(fields);
+  load::ConnectFields fields{.client_id = std::string(client_id), .keep_alive_s = 600};
+  if (will) fields.will = load::Will{.topic = fmt::format("will/{}", client_id), .payload = "gone"};
+  return load::encode_connect(fields);
 }
 
 }  // namespace
@@ -115,17 +107,16 @@ class Traffic final : public Work {
     for (std::size_t i = 0; i < shape.subscribers; ++i) {
       const std::string filter = shape.pairs ? topic(i) : std::string(shape.filter);
       subscribers_.push_back(begin(fmt::format("subscriber-{}", i)));
-      rig_.receive(subscribers_.back(), encode_subscribe(Version::V311, filter, shape.qos));
+      rig_.receive(subscribers_.back(), load::encode_subscribe(Version::V311, 1, std::span(&filter, 1), shape.qos));
     }
     const std::string payload(kPayload, 'x');
     for (std::size_t i = 0; i < shape.publishers; ++i) {
       publishers_.push_back(begin(fmt::format("publisher-{}", i)));
       std::string& batch = batches_.emplace_back();
       for (std::size_t k = 1; k <= kPipelined; ++k) {
-        append_publish(batch, Version::V311, topic(i), payload, std::min(shape.qos, 1U), static_cast<std::uint16_t>(k));
-        // The tool that measures brokers over sockets knows no QoS 2.
-        if (shape.qos == 2) batch[batch.size() - publish_size()] = '\x34';
-        if (shape.qos == 2 && i == 0) append_ack(pubrel_, kPubrel, static_cast<std::uint16_t>(k));
+        const auto id = static_cast<std::uint16_t>(k);
+        load::append_publish(batch, {.topic = topic(i), .payload = payload, .qos = shape.qos, .packet_id = id});
+        if (shape.qos == 2 && i == 0) append_ack(pubrel_, PacketType::Pubrel, id);
       }
     }
     rig_.settle();
@@ -177,7 +168,6 @@ class Traffic final : public Work {
 
  private:
   static std::string topic(std::size_t i) { return fmt::format("bench/{:04}", i); }
-  static constexpr std::size_t publish_size() { return 2 + 2 + 10 + 2 + kPayload; }
   bool shared() const { return shape_.filter.starts_with("$share/"); }
 
   Rig::Client begin(const std::string& client_id) {
@@ -195,8 +185,8 @@ class Traffic final : public Work {
       for (std::size_t i = 0; i < count; ++i) {
         std::uint16_t& id = last[subscriber];
         id = static_cast<std::uint16_t>(id == UINT16_MAX ? 1 : id + 1);
-        append_ack(acks, shape_.qos == 1 ? kPuback : kPubrec, id);
-        if (pubcomps != nullptr) append_ack(*pubcomps, kPubcomp, id);
+        append_ack(acks, shape_.qos == 1 ? PacketType::Puback : PacketType::Pubrec, id);
+        if (pubcomps != nullptr) append_ack(*pubcomps, PacketType::Pubcomp, id);
       }
     };
     for (std::size_t r = 0; r < rounds; ++r) {
@@ -250,7 +240,7 @@ class Clients final : public Work {
       const std::size_t end = std::min(i + kClientsATurn, kClients);
       for (std::size_t k = i; k < end; ++k) {
         if (deed_ == Deed::Ping) {
-          rig_.receive(clients_[k], kPingreq);
+          rig_.receive(clients_[k], load::kPingreq);
           continue;
         }
         clients_[k] = rig_.open(ids_[k]);
@@ -258,7 +248,7 @@ class Clients final : public Work {
       }
       rig_.settle();
       if (deed_ != Deed::Connect) continue;
-      for (std::size_t k = i; k < end; ++k) rig_.receive(clients_[k], kDisconnect);
+      for (std::size_t k = i; k < end; ++k) rig_.receive(clients_[k], load::kDisconnect);
       rig_.settle();
     }
   }

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -14,15 +15,49 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <system_error>
 #include <vector>
 
-#include "mqtt_wire.h"
-#include "net.h"
+#include "io/fd.h"
+#include "load/net.h"
+#include "load/wire.h"
 
 namespace vigil::bench {
 namespace {
+
+using io::Fd;
+using load::Frame;
+using load::Framer;
+using load::FrameSize;
+using load::PacketType;
+
+// Nothing between the relay and the kernel.
+class Epoll {
+ public:
+  Epoll() : fd_(epoll_create1(EPOLL_CLOEXEC)) {}
+  void add(const Fd& fd, std::uint32_t events, std::uint64_t key) { control(EPOLL_CTL_ADD, fd, events, key); }
+  void change(const Fd& fd, std::uint32_t events, std::uint64_t key) { control(EPOLL_CTL_MOD, fd, events, key); }
+  std::span<const epoll_event> wait(int timeout_ms) {
+    const int count = epoll_wait(fd_.get(), events_.data(), static_cast<int>(events_.size()), timeout_ms);
+    if (count < 0 && errno != EINTR) throw std::system_error(errno, std::generic_category(), "epoll_wait");
+    return {events_.data(), static_cast<std::size_t>(count < 0 ? 0 : count)};
+  }
+
+ private:
+  void control(int operation, const Fd& fd, std::uint32_t events, std::uint64_t key) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = key;
+    if (epoll_ctl(fd_.get(), operation, fd.get(), &event) != 0) {
+      throw std::system_error(errno, std::generic_category(), "epoll_ctl");
+    }
+  }
+
+  Fd fd_;
+  std::array<epoll_event, 1024> events_{};
+};
 
 constexpr std::uint64_t kListener = 0;
 constexpr std::uint8_t kQosMask = 0x06;
@@ -156,7 +191,7 @@ class Relay {
     }
     std::size_t used = 0;
     for (;;) {
-      const FrameSize size = frame_size(base::as_bytes(chunk.substr(used)));
+      const FrameSize size = load::frame_size(base::as_bytes(chunk.substr(used)));
       if (size.total == 0 || size.total > chunk.size() - used) break;
       used += size.total;
     }
@@ -222,7 +257,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    vigil::bench::raise_open_files(4'096);
+    vigil::load::raise_open_files(4'096);
     auto relay = std::make_unique<vigil::bench::Relay>(port);
     relay->run();
   } catch (const std::exception& problem) {

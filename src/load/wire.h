@@ -1,9 +1,10 @@
-// The few MQTT packets that a load client writes, and a splitter for what it reads. Made for being cheap, not for being
+// The MQTT packets that a load client writes, and a splitter for what it reads. Made for being cheap, not for being
 // complete: the broker's own codec is not used here, so that a mistake in it cannot hide from its own benchmark.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -11,15 +12,19 @@
 
 #include "base/bytes.h"
 
-namespace vigil::bench {
+namespace vigil::load {
 
-enum class Version : std::uint8_t { V311 = 4, V5 = 5 };
+// The protocol level in CONNECT [MQTT-3.1.2-2].
+enum class Version : std::uint8_t { V31 = 3, V311 = 4, V5 = 5 };
 
 enum class PacketType : std::uint8_t {
   Connect = 1,
   Connack = 2,
   Publish = 3,
   Puback = 4,
+  Pubrec = 5,
+  Pubrel = 6,
+  Pubcomp = 7,
   Subscribe = 8,
   Suback = 9,
   Pingreq = 12,
@@ -30,38 +35,62 @@ enum class PacketType : std::uint8_t {
 struct Will {
   std::string topic;
   std::string payload;
+  unsigned qos = 0;
+  bool retain = false;
 };
 
 struct ConnectFields {
   Version version = Version::V311;
   std::string client_id;
   std::uint16_t keep_alive_s = 0;
-  std::optional<Will> will;  // at QoS 0, not retained
-  bool persistent = false;   // goes on with its session and leaves it behind (3.1.1 only)
+  std::optional<Will> will = {};
+  std::string username = {};           // empty: none
+  std::string password = {};           // empty: none
+  bool clean = true;                   // Clean Start, Clean Session
+  std::uint32_t session_expiry_s = 0;  // 5.0 only
 };
 
 std::string encode_connect(const ConnectFields& fields);
-std::string encode_subscribe(Version version, std::string_view filter, unsigned qos);
-// The packet id is written for QoS 1 only.
-void append_publish(std::string& out, Version version, std::string_view topic, std::string_view payload, unsigned qos,
-                    std::uint16_t packet_id);
-void append_puback(std::string& out, std::uint16_t packet_id);
+// One SUBSCRIBE with all the filters.
+std::string encode_subscribe(Version version, std::uint16_t packet_id, std::span<const std::string> filters,
+                             unsigned qos);
+
+struct PublishFields {
+  Version version = Version::V311;
+  std::string_view topic;
+  std::string_view payload;
+  unsigned qos = 0;
+  bool retain = false;
+  std::uint16_t packet_id = 0;  // written for QoS 1 and 2 only
+};
+void append_publish(std::string& out, const PublishFields& fields);
+// A packet that consists of its identifier: PUBACK, PUBREC, PUBREL, PUBCOMP.
+void append_ack(std::string& out, PacketType type, std::uint16_t packet_id);
 inline constexpr std::string_view kPingreq{"\xc0\x00", 2};
 inline constexpr std::string_view kDisconnect{"\xe0\x00", 2};
 
-// A complete packet as it lies in the read buffer.
+// A complete packet as it lies in the read buffer. What its functions read is checked: they throw std::runtime_error
+// when the packet is too short for it.
 struct Frame {
   std::uint8_t first = 0;
   base::Bytes body;  // what follows the remaining length
 
   PacketType type() const { return static_cast<PacketType>(first >> 4U); }
+  // Of a PUBLISH.
   unsigned publish_qos() const { return (first >> 1U) & 3U; }
-  // The topic of a PUBLISH.
   std::string_view publish_topic() const;
-  // The packet id of a PUBLISH with QoS 1 or 2.
-  std::uint16_t publish_packet_id() const;
-  // The code in CONNACK (either version) and the reason in DISCONNECT (5.0; 0 when left out).
+  std::uint16_t publish_packet_id() const;  // QoS 1 and 2
+  base::Bytes publish_payload(Version version) const;
+  // Of a packet that begins with it.
+  std::uint16_t packet_id() const;
+  // Of PUBACK, PUBREC and PUBCOMP: 0 where it is left out, as 3.1.1 always does.
+  std::uint8_t ack_reason() const;
+  // The code in CONNACK (any version), and the reason in DISCONNECT (5.0; 0 where it is left out).
   std::uint8_t code() const;
+  // Of CONNACK.
+  bool session_present() const { return !body.empty() && (body[0] & 1U) != 0; }
+  // Of SUBACK: whether a filter was refused.
+  bool refuses_a_filter(Version version) const;
 };
 
 // Size of the packet at the head of `bytes`, 0 while its length is not known yet. Throws when it cannot be MQTT.
@@ -76,6 +105,7 @@ class Framer {
  public:
   // Nothing is kept.
   bool idle() const { return rest_.empty(); }
+  void clear() { rest_.clear(); }
   template <class OnFrame>
   void feed(base::Bytes chunk, OnFrame&& on_frame) {
     if (rest_.empty()) {
@@ -104,4 +134,4 @@ class Framer {
   std::vector<std::uint8_t> rest_;
 };
 
-}  // namespace vigil::bench
+}  // namespace vigil::load

@@ -2,35 +2,29 @@
 // way out when the clients come back.
 //
 //   make_sessions    clients connect with Clean Session 0, subscribe at QoS 1, and leave
-//   publish          QoS 1, with a window or at a fixed rate, until all is acknowledged
+//   enqueue          publishes at QoS 1, with a window or at a fixed rate, until all is acknowledged
 //   drain            the clients come back and acknowledge what was kept for them
 //   pass             the clients are there while messages are published for them
 //
 // Session i is subscribed to its own topic and to one that all share.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 
-#include "mqtt_wire.h"
-#include "net.h"
-#include "samples.h"
+#include "load/report.h"
+#include "load/target.h"
 
-namespace vigil::bench {
+namespace vigil::load {
 
 struct DurabilityOptions {
-  Address broker;
-  pid_t broker_pid = 0;
   unsigned sessions = 200;
-  unsigned at_once = 64;  // clients that are connecting
-  // publish, pass
+  // enqueue, pass
   unsigned publishers = 20;
   unsigned window = 100;       // of a publisher: messages that are not acknowledged (pass: nor delivered)
   bool to_all = false;         // each message to all sessions instead of to one, in turn
   std::uint64_t messages = 0;  // 0: as many as measure_ms allows
   unsigned measure_ms = 0;
-  unsigned rate = 0;  // messages a second at fixed times; 0: as fast as the window allows
+  double rate = 0;  // messages a second at fixed times; 0: as fast as the window allows
   unsigned payload_bytes = 64;
   // drain
   std::uint64_t expected = 0;
@@ -38,22 +32,11 @@ struct DurabilityOptions {
   unsigned settle_ms = 1'000;
 };
 
-struct DurabilityReport {
-  std::uint64_t messages = 0;   // published and acknowledged; drain: received
-  std::uint64_t delivered = 0;  // pass
-  base::Duration wall{};
-  base::Duration broker_cpu{};
-  base::Duration broker_system{};  // of it
-  base::Duration own_cpu{};        // during `wall`
-  Samples ack_latency;             // from the time when the message was to be sent
-  std::uint64_t broker_rss_bytes = 0;
-};
-
 // Each runs once, in one thread. They throw std::exception with a plain sentence when the broker refuses a client,
 // closes a connection, or does nothing for twenty seconds.
-DurabilityReport make_sessions(const DurabilityOptions& options);
-DurabilityReport publish(const DurabilityOptions& options);
-DurabilityReport drain(const DurabilityOptions& options);
-DurabilityReport pass(const DurabilityOptions& options);
+Report make_sessions(const Target& target, const DurabilityOptions& options);
+Report enqueue(const Target& target, const DurabilityOptions& options);
+Report drain(const Target& target, const DurabilityOptions& options);
+Report pass(const Target& target, const DurabilityOptions& options);
 
-}  // namespace vigil::bench
+}  // namespace vigil::load

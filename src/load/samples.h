@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-namespace vigil::bench {
+namespace vigil::load {
 
 class Samples {
  public:
@@ -32,6 +32,4 @@ class Samples {
   std::vector<base::Duration> values_;
 };
 
-inline double to_ms(base::Duration duration) { return static_cast<double>(duration.count()) / 1e6; }
-
-}  // namespace vigil::bench
+}  // namespace vigil::load

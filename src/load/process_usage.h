@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-namespace vigil::bench {
+namespace vigil::load {
 
 struct Usage {
   base::Duration user{};  // in steps of 10 ms, as the kernel counts
@@ -20,4 +20,4 @@ struct Usage {
 // All threads of the process together. All zero for pid 0 ("not asked for"); throws when the process is gone.
 Usage read_usage(pid_t pid);
 
-}  // namespace vigil::bench
+}  // namespace vigil::load

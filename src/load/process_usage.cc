@@ -1,4 +1,4 @@
-#include "process_usage.h"
+#include "load/process_usage.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace vigil::bench {
+namespace vigil::load {
 namespace {
 
 base::Duration from_clock_ticks(long ticks) { return base::Duration(base::seconds(ticks)) / sysconf(_SC_CLK_TCK); }
@@ -37,4 +37,4 @@ Usage read_usage(pid_t pid) {
   return usage;
 }
 
-}  // namespace vigil::bench
+}  // namespace vigil::load
