@@ -53,6 +53,10 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
   if (setup_.fence != nullptr && !setup_.fence->may_serve(now)) {
     return std::unexpected(refused(ReasonCode::ServerUnavailable, "", "this node may not serve at the moment"));
   }
+  if (!intake_.connects) {
+    return std::unexpected(
+        refused(ReasonCode::ServerUnavailable, "", "too much waits to be written to the disk: store.max_backlog"));
+  }
   if (packet.client_id.empty() && (packet.version == Version::V31 || (!v5 && !packet.clean_start))) {
     return std::unexpected(
         refused(ReasonCode::ClientIdentifierNotValid, "Client Identifier", "empty, but the session is to be kept"));
@@ -156,6 +160,7 @@ Shard::Step Shard::welcome(ConnectionId id, Connection& c, const mqtt::Connect& 
 }
 
 void Shard::take_over(const TakeOver& takeover, base::Instant now) {
+  finish_input(takeover.old, now);
   const ConnectionId id = takeover.newcomer;
   Connection* c = connections_.find(id);
   if (c == nullptr || c->state != Connection::State::TakingOver) return;

@@ -34,6 +34,7 @@ struct Connection {
   bool at_risk = false;
   bool blocked = false;  // its output was full: deliveries wait
   bool reauthenticating = false;
+  bool behind = false;  // complete packets wait in `unfinished` for Shard::catch_up()
 
   KeepAlive keep_alive;
   base::TimerId timer;        // connect timeout, then keep alive

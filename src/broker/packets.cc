@@ -1,5 +1,6 @@
 // Bytes into packets, and the packets that need no file of their own.
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -53,6 +54,11 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
   const bool was_connected = c->state == Connection::State::Connected;
   if (c->state == Connection::State::TakingOver) {
     c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    return;
+  }
+  if (c->behind) {
+    c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    c->keep_alive.heard(now);
     return;
   }
   if (c->unfinished.empty()) {
@@ -119,6 +125,9 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
       bool moved = false;
       step = first_packet(id, frame, bytes.first(frame.size()), bytes.subspan(frame.size()), moved, now);
       if (moved) return;
+    } else if (!room_for(frame.type)) {
+      put_off(id, *c, bytes, now);
+      return;
     } else {
       heard(*c, now);
       step = packet(id, *c, frame, bytes.subspan(frame.header_size, frame.remaining), now);
@@ -129,6 +138,62 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
     }
     bytes = bytes.subspan(frame.size());
   }
+}
+
+// --- more than there is room for
+// ----------------------------------------------------------------------------------------
+
+void Shard::allow(const Intake& intake) {
+  intake_ = intake;
+  intake_from_ = emitted_;
+}
+
+// What asks for more work of the store than it hands over. An acknowledgement or a ping never waits.
+bool Shard::room_for(PacketType type) const {
+  if (type != PacketType::Publish && type != PacketType::Subscribe && type != PacketType::Unsubscribe) return true;
+  return emitted_ - intake_from_ < intake_.changes;
+}
+
+// The packet is complete: it counts as heard although it is acted upon later.
+void Shard::put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now) {
+  c.unfinished.assign(bytes.begin(), bytes.end());
+  c.keep_alive.heard(now);
+  c.behind = true;
+  behind_.push_back(id);
+}
+
+bool Shard::behind(ConnectionId id) const {
+  const Connection* c = connections_.find(id);
+  return c != nullptr && c->behind;
+}
+
+void Shard::catch_up(base::Instant now) {
+  for (std::size_t left = behind_.size(); left > 0 && room_for(PacketType::Publish); --left) {
+    const ConnectionId id = behind_.front();
+    behind_.pop_front();
+    go_on(id, now);
+  }
+}
+
+void Shard::go_on(ConnectionId id, base::Instant now) {
+  Connection* c = connections_.find(id);
+  if (c == nullptr || !c->behind) return;
+  c->behind = false;
+  const base::Instant last_heard = c->keep_alive.last_heard();
+  const std::vector<std::uint8_t> waiting = std::move(c->unfinished);
+  c->unfinished = {};
+  process(id, waiting, now);
+  c = connections_.find(id);
+  // It was heard when it was read, not now.
+  if (c != nullptr) c->keep_alive.heard_until(last_heard);
+}
+
+// Before its end everything that it has said is acted upon, room or not.
+void Shard::finish_input(ConnectionId id, base::Instant now) {
+  if (!behind(id)) return;
+  const Intake intake = std::exchange(intake_, {});
+  go_on(id, now);
+  intake_ = intake;
 }
 
 // A CONNECT is complete: it is ours, or the shard's that the client id belongs to.

@@ -250,7 +250,8 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
     for (auto& [target, pick] : picks) {
       if (target == to) mail.shares.push_back(std::move(pick));
     }
-    if (sink_ != nullptr && message->qos() != QoS::AtMostOnce) {
+    // A retained message that is lost stays wrong, whatever its QoS: a will of QoS 0 says "offline" for good.
+    if (sink_ != nullptr && (message->qos() != QoS::AtMostOnce || message->retain())) {
       mail.receipt.joint = sink_->id;
       ++sink_->waiting;
     } else if (token.wanted()) {

@@ -86,6 +86,7 @@ ConnectionId Shard::adopted(HandOver handover, base::Instant now) {
 
 void Shard::closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence,
                    base::Instant now) {
+  finish_input(id, now);
   if (connections_.find(id) == nullptr) return;
   Departure departure;
   departure.cause = end == SocketEnd::Closed ? DisconnectReason::ConnectionClosed : DisconnectReason::ConnectionError;

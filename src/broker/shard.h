@@ -77,11 +77,17 @@ class Shard {
 
   // packets.cc
   void received(ConnectionId id, base::Bytes bytes, base::Instant now);
+  void allow(const Intake& intake);
+  std::uint64_t changes_made() const { return emitted_; }
+  bool behind() const { return !behind_.empty(); }
+  bool behind(ConnectionId id) const;
+  void catch_up(base::Instant now);
   void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
   void take_over(const TakeOver& takeover, base::Instant now);
   // timers.cc
   void advance(base::Instant now);
   void judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
+  void waits_to_be_read(ConnectionId id, base::Instant now);
   // shard_mail.cc
   void mail(Mail&& mail, base::Instant now);
   // durable.cc
@@ -125,6 +131,10 @@ class Shard {
 
   // --- packets.cc
   void process(ConnectionId id, base::Bytes bytes, base::Instant now);
+  bool room_for(mqtt::PacketType type) const;
+  void put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now);
+  void go_on(ConnectionId id, base::Instant now);
+  void finish_input(ConnectionId id, base::Instant now);
   std::uint32_t max_packet_size(bool connecting) const {
     return connecting ? std::min(limits().max_connect_size, limits().max_packet_size) : limits().max_packet_size;
   }
@@ -431,6 +441,9 @@ class Shard {
   std::uint64_t last_batch_ = 0;  // the newest, open or handed over
   std::uint64_t stored_ = 0;      // all batches up to this one
   std::uint64_t emitted_ = 0;     // changes, ever
+  Intake intake_;
+  std::uint64_t intake_from_ = 0;  // of emitted_, when the intake was set
+  std::deque<ConnectionId> behind_;
   struct Held {
     std::uint64_t needs = 0;
     ConnectionId connection;

@@ -36,6 +36,12 @@ ConnectionId ShardCore::adopted(HandOver handover, base::Instant now) {
   return shard_->adopted(std::move(handover), now);
 }
 void ShardCore::received(ConnectionId id, base::Bytes bytes, base::Instant now) { shard_->received(id, bytes, now); }
+void ShardCore::allow(const Intake& intake) { shard_->allow(intake); }
+std::uint64_t ShardCore::changes_made() const { return shard_->changes_made(); }
+bool ShardCore::behind() const { return shard_->behind(); }
+bool ShardCore::behind(ConnectionId id) const { return shard_->behind(id); }
+void ShardCore::catch_up(base::Instant now) { shard_->catch_up(now); }
+void ShardCore::waits_to_be_read(ConnectionId id, base::Instant now) { shard_->waits_to_be_read(id, now); }
 void ShardCore::closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence,
                        base::Instant now) {
   shard_->closed(id, end, evidence, now);

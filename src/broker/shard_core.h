@@ -57,6 +57,13 @@ struct AuthVerdict {
   std::vector<std::uint8_t> data;                             // Authentication Data for the client
 };
 
+// How much the core may take in before its effects are applied. One message may bring about thousands of changes, so
+// bytes read are no measure of it.
+struct Intake {
+  std::size_t changes = SIZE_MAX;  // durable facts; who sends more messages beyond them waits
+  bool connects = true;            // false: whoever comes is asked to come later, as what it changes finds no room
+};
+
 class Shard;  // the state behind it; shard.h
 
 class ShardCore {
@@ -78,7 +85,17 @@ class ShardCore {
   // A handover arrived: the connection's unread bytes (its CONNECT first) are processed at once.
   ConnectionId adopted(HandOver handover, base::Instant now);
   // Bytes were read from the socket at `now`. Nothing for a stale id.
+  // What exceeds the intake is heard now, and acted upon in catch_up().
   void received(ConnectionId id, base::Bytes bytes, base::Instant now);
+  // From now on so much is taken in.
+  void allow(const Intake& intake);
+  // Durable facts so far, ever.
+  std::uint64_t changes_made() const;
+  // Whether anybody's packets wait for room; whether this connection's do, so that no more should be read of it.
+  bool behind() const;
+  bool behind(ConnectionId id) const;
+  // Acts upon what waits, one connection after the other, as far as the intake allows.
+  void catch_up(base::Instant now);
   // The socket ended without our doing.
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   // The socket took `written` bytes of outbox(id).
@@ -89,6 +106,8 @@ class ShardCore {
   // A suspect's socket has been read once more, with what the kernel knows of it: if it is still silent for too long,
   // it is closed.
   void judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
+  // A suspect has more to say, and is not read because it is behind: it is not to blame.
+  void waits_to_be_read(ConnectionId id, base::Instant now);
   void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
   // What waited in the old connection's socket has been received.
   void take_over(const TakeOver& takeover, base::Instant now);

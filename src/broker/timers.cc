@@ -111,10 +111,19 @@ void Shard::judge(ConnectionId id, const std::optional<base::TcpEvidence>& evide
     arm_keep_alive(id, c);
     return;
   }
+  finish_input(id, now);
+  if (connections_.find(id) == nullptr) return;
   Departure departure;
   departure.cause = DisconnectReason::KeepAliveTimeout;
   departure.evidence = evidence;
   leave(id, departure, now);
+}
+
+void Shard::waits_to_be_read(ConnectionId id, base::Instant now) {
+  Connection* c = connections_.find(id);
+  if (c == nullptr || c->state != Connection::State::Connected || c->timer) return;
+  c->keep_alive.waited(now);
+  arm_keep_alive(id, *c);
 }
 
 void Shard::session_timer(SessionId sid, base::Instant now) {

@@ -4,6 +4,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -172,6 +173,11 @@ Transfer read(int fd, std::span<std::uint8_t> into) {
     if (n == 0) return {.eof = true};
     if (errno != EINTR) return failed();
   }
+}
+
+bool has_input(int fd) {
+  pollfd one{.fd = fd, .events = POLLIN, .revents = 0};
+  return poll(&one, 1, 0) > 0;
 }
 
 Transfer write(int fd, std::span<const iovec> pieces) {

@@ -50,6 +50,8 @@ struct Transfer {
 };
 // One read. A short one (n < into.size()) means that nothing more was there at that moment. `into` must not be empty.
 Transfer read(int fd, std::span<std::uint8_t> into);
+// Whether a read would bring something now, the end included.
+bool has_input(int fd);
 // One gathered write; n may be less than the whole. Of more than IOV_MAX (1024) pieces the first 1024 are taken.
 Transfer write(int fd, std::span<const iovec> pieces);
 

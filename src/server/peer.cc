@@ -50,6 +50,8 @@ Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
   return {.bytes = scratch.first(got.n)};
 }
 
+bool Peer::has_input() const { return io::has_input(fd_.get()); }
+
 Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
   std::array<iovec, kMaxPieces> vectors;
   const std::size_t count = std::min(pieces.size(), kMaxPieces);

@@ -41,6 +41,9 @@ class Peer {
   // Reads once, at most scratch.size() bytes. Once writing has failed, that nothing is there is the end.
   Input read(std::span<std::uint8_t> scratch);
 
+  // Whether a read would bring anything, its end included.
+  bool has_input() const;
+
   struct Output {
     std::size_t written = 0;
     bool blocked = false;  // the socket takes no more now: the reactor tells when it does

@@ -25,6 +25,14 @@ constexpr std::size_t kHurriedBytes = std::size_t{16} * 1024;
 // After so much input what it brought about is done before more is taken in: outboxes are bounded.
 constexpr std::size_t kBytesPerStep = std::size_t{256} * 1024;
 constexpr std::size_t kMailsPerStep = 1'000;
+// The same of what is to be stored: a message for a thousand absent sessions is a thousand changes, some 200 bytes each
+// until they are written. In a turn so many are taken from clients; who wants more waits for the next.
+constexpr std::size_t kChangesPerStep = 8'192;
+constexpr std::uint64_t kChangesPerTurn = 2 * kChangesPerStep;  // of other shards' messages
+// While the disk is slower than clients are, those who were put off go on this often.
+constexpr base::Duration kCatchUpEvery = base::milliseconds(100);
+// The store's backlog may become twice what it is configured to, and this besides. Then nothing more is taken in.
+constexpr std::size_t kBacklogBesides = std::size_t{16} << 20U;
 // Looks at the sockets before somebody is judged late, at most.
 constexpr int kLooks = 64;
 constexpr base::Duration kCongestionPause = base::milliseconds(1);
@@ -68,6 +76,7 @@ void Shard::post(Post post) {
 }
 
 bool Shard::more_to_do() const {
+  if (!full_ && (mail_taken_ < mail_in_.size() || (core_.behind() && !congested()))) return true;
   return unapplied_ || !writable_.empty() || !broken_.empty() || (closing_ && core_.connections() > 0);
 }
 
@@ -79,8 +88,35 @@ bool Shard::congested() const {
   });
 }
 
+// As congested(), but so much that nothing may be added.
+bool Shard::store_is_full() const {
+  return context_.store != nullptr &&
+         context_.store->unwritten_bytes() > 2 * config_->max_store_backlog + kBacklogBesides;
+}
+
+// How much of what clients say is acted upon before effects are applied again.
+void Shard::allow_intake() {
+  full_ = store_is_full();
+  core_.allow({.changes = full_ || turn_is_full_ ? 0 : kChangesPerStep, .connects = !full_});
+}
+
+// Those who were put off go on, in turn.
+void Shard::catch_up() {
+  if (!core_.behind()) return;
+  now_ = io::monotonic_now();
+  if (congested()) {
+    if (now_ < catch_up_again_) return;
+    catch_up_again_ = now_ + kCatchUpEvery;
+  }
+  turn_is_full_ = false;
+  allow_intake();
+  core_.catch_up(now_);
+}
+
 void Shard::turn() {
   base::Instant until = std::min(core_.next_deadline(), accept_again_);
+  // The store does not tell when it has room again.
+  if (core_.behind() || mail_taken_ < mail_in_.size()) until = std::min(until, io::monotonic_now() + kCongestionPause);
   if (!hastened_.empty()) until = std::min(until, hastened_.front().due);
   const bool idle = !more_to_do() && mail_.prepare_sleep() && posts_.prepare_sleep();
   const auto waited = reactor_.wait(idle ? until : kNow, events_);
@@ -92,11 +128,14 @@ void Shard::turn() {
   const bool late = now_ - core_.next_deadline() > kLate;
   const bool seen_all = events_.size() < io::Reactor::kMostReports && !unapplied_;
   sync_wall_clock();
+  turn_is_full_ = false;
+  allow_intake();
   read_sockets();
   // Posts are taken out first and worked off last, so that mail posted before one of them comes before it.
   posts_.drain(posts_in_);
   take_mail();
   take_posts(posts_in_);
+  catch_up();
   // Whoever spoke while we were away has spoken in time.
   if (late || (!seen_all && core_.next_deadline() <= now_)) look_again();
   if (closing_) core_.shut_down(kClosesPerTurn, now_);
@@ -144,8 +183,11 @@ void Shard::read_sockets() {
 
 // Does what enough input has brought about. False if the core is still not done with it.
 bool Shard::make_room() {
-  if (step_bytes_ < kBytesPerStep) return true;
+  const bool enough = core_.behind() && !full_ && !turn_is_full_;
+  if (step_bytes_ < kBytesPerStep && !enough) return true;
   step_bytes_ = 0;
+  // Others may still ping and acknowledge.
+  turn_is_full_ |= enough;
   apply();
   return !unapplied_;
 }
@@ -175,6 +217,8 @@ bool Shard::serve(PeerId id, const io::Ready& event) {
     writable_.push_back(peer->connection);
   }
   if (!event.readable && !event.hangup && !event.error) return true;
+  // It is heard again when what it has said before is acted upon.
+  if (core_.behind(peer->connection)) return event.writable;
   const bool crowded = congested();
   if (crowded && now_ < peer->held_until) return event.writable;
   const std::size_t work_before = crowded ? outgoing_work() : 0;
@@ -202,7 +246,7 @@ std::size_t Shard::outgoing_work() {
 // True if there may be more to read.
 bool Shard::read_once(PeerId id, Peer& peer) {
   std::size_t most = core_.next_deadline() <= now_ ? kHurriedBytes : kReadBytes;
-  if (congested()) most = kCrowdedBytes;
+  if (turn_is_full_ || full_ || congested()) most = kCrowdedBytes;
   const Peer::Input input = peer.read(std::span(scratch_).first(most));
   // Stamped after the read: a client is never taken for silent for longer than it was.
   now_ = io::monotonic_now();
@@ -217,13 +261,21 @@ bool Shard::read_once(PeerId id, Peer& peer) {
 }
 
 void Shard::take_mail() {
-  if (!mail_.drain(mail_in_)) return;
+  if (mail_taken_ == mail_in_.size()) {
+    mail_in_.clear();
+    mail_taken_ = 0;
+    if (!mail_.drain(mail_in_)) return;
+  }
   now_ = io::monotonic_now();
   std::size_t taken = 0;
-  for (broker::Mail& mail : mail_in_) {
-    core_.mail(std::move(mail), now_);
-    if (++taken % kMailsPerStep != 0) continue;
+  const std::uint64_t turn_from = core_.changes_made();
+  std::uint64_t step_from = turn_from;
+  // What finds no room, or would take this turn too long, waits; its senders see that it does.
+  while (mail_taken_ < mail_in_.size() && !full_ && core_.changes_made() - turn_from < kChangesPerTurn) {
+    core_.mail(std::move(mail_in_[mail_taken_++]), now_);
+    if (++taken % kMailsPerStep != 0 && core_.changes_made() - step_from < kChangesPerStep) continue;
     apply();
+    step_from = core_.changes_made();
     now_ = io::monotonic_now();
     if (core_.next_deadline() > now_) continue;
     look_again();
@@ -231,7 +283,7 @@ void Shard::take_mail() {
     core_.advance(now_);
     apply();
   }
-  mail_in_.clear();
+  mail_left_.store(mail_in_.size() - mail_taken_, std::memory_order_relaxed);
 }
 
 void Shard::take_posts(std::vector<Post>& posts) {
@@ -251,10 +303,21 @@ void Shard::take_posts(std::vector<Post>& posts) {
                           [this](StoreReplies& replies) { take_replies(replies); },
                           [this](RecoveredFacts& facts) { recover(facts); },
                           [this](Command command) {
+                            // Says that all mail before it has been worked off.
+                            if (command == Command::Answer && mail_taken_ < mail_in_.size()) {
+                              posts_held_.emplace_back(command);
+                              return;
+                            }
                             obey(command);
                             ++obeyed_;
                           }},
                post);
+  }
+  posts.clear();
+  if (mail_taken_ == mail_in_.size()) posts.swap(posts_held_);
+  for (const Post& post : posts) {
+    obey(std::get<Command>(post));
+    ++obeyed_;
   }
   posts.clear();
 }

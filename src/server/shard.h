@@ -81,7 +81,7 @@ class Shard {
   // Moves the mail in; true if wake() must follow.
   [[nodiscard]] bool post_mail(std::vector<broker::Mail>& mail) { return mail_.push(mail); }
   void wake() { reactor_.notify(); }
-  std::size_t mail_waiting() const { return mail_.size(); }
+  std::size_t mail_waiting() const { return mail_.size() + mail_left_.load(std::memory_order_relaxed); }
   // Commands and configurations carried out, with all their effects.
   std::uint64_t answered() const { return answered_.load(std::memory_order_acquire); }
   // Connections with output that waits for their socket, as of the last CountUnsent.
@@ -93,6 +93,9 @@ class Shard {
   void turn();
   bool more_to_do() const;
   bool congested() const;
+  bool store_is_full() const;
+  void allow_intake();
+  void catch_up();
   void sync_wall_clock();
 
   // Input.
@@ -153,6 +156,10 @@ class Shard {
 
   std::vector<io::Ready> events_;
   std::size_t step_bytes_ = 0;  // read since effects were applied for room
+  // The store's backlog is as large as it may become: messages and connections wait.
+  bool full_ = false;
+  bool turn_is_full_ = false;  // clients' messages have brought about enough in this turn
+  base::Instant catch_up_again_;
   std::vector<PeerId> broken_;  // to be read to the end, as writing has failed
   std::vector<PeerId> reading_;
   std::vector<PeerId> ended_;                   // the core knows; their last bytes may still go
@@ -171,7 +178,10 @@ class Shard {
   base::Mailbox<broker::Mail> mail_;
   base::Mailbox<Post> posts_;
   std::vector<broker::Mail> mail_in_;
+  std::size_t mail_taken_ = 0;              // of mail_in_
+  std::atomic<std::size_t> mail_left_ = 0;  // of mail_in_
   std::vector<Post> posts_in_;
+  std::vector<Post> posts_held_;
   std::vector<Post> outgoing_;
 
   bool accepting_ = false;

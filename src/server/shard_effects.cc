@@ -41,6 +41,7 @@ void Shard::apply() {
   }
   unapplied_ = !core_.effects().empty();
   erase_ended();
+  allow_intake();
 }
 
 void Shard::apply_round() {
@@ -157,7 +158,14 @@ void Shard::judge_suspects() {
     const PeerId peer_id = peer_of(id);
     Peer* peer = peers_.find(peer_id);
     if (peer == nullptr) continue;
-    read_once(peer_id, *peer);
+    if (core_.behind(id)) {
+      if (peer->has_input()) {
+        core_.waits_to_be_read(id, now_);
+        continue;
+      }
+    } else {
+      read_once(peer_id, *peer);
+    }
     core_.judge(id, peer->evidence(), now_);
   }
 }

@@ -489,8 +489,9 @@ void Oracle::first_delivery(LinkId link, Conn& c, Session& s, const mqtt::Publis
     std::size_t times = 1;
     for (const Delivery& delivery : deliveries_[key]) {
       if (delivery.client != c.client || delivery.session != c.generation || delivery.at < s.surely_since) continue;
-      // (At QoS 0 what a crash took was passed on before it was stored.)
-      if (delivery.qos != QoS::AtMostOnce || publication.retried == 0 || delivery.at > restarts_.back()) ++times;
+      // (At QoS 0 what a crash took was passed on before it was stored: of a will that it was published, too.)
+      const bool again = publication.retried > 0 || (publication.will && !restarts_.empty());
+      if (delivery.qos != QoS::AtMostOnce || !again || delivery.at > restarts_.back()) ++times;
     }
     if (times > publication.reads.size()) {
       fail(link,

@@ -87,6 +87,7 @@ void add_store(Random& random, Temper& temper, WorldOptions& options) {
   options.limits.will_restart_grace_s = static_cast<std::uint32_t>(random.between(1, 12));
   temper.store_stalls = random.chance(30);
   if (random.chance(70)) temper.crashes = static_cast<unsigned>(random.between(1, 3));
+  options.narrow = random.chance(30);
 }
 
 class Swarm {
@@ -161,9 +162,9 @@ ConnectWish Swarm::wish() {
   w.will = random_.chance(50);
   w.will_delay_s = random_.chance(60) ? static_cast<std::uint32_t>(random_.between(1, 10)) : 0;
   w.will_qos = qos();
-  // (A will of QoS 0 that is published as the broker dies is gone.)
-  if (temper_.crashes > 0 && w.will_qos == QoS::AtMostOnce) w.will_qos = QoS::AtLeastOnce;
   w.will_retain = random_.chance(20);
+  // (A will of QoS 0 that is published as the broker dies is gone, unless it is retained.)
+  if (temper_.crashes > 0 && w.will_qos == QoS::AtMostOnce && !w.will_retain) w.will_qos = QoS::AtLeastOnce;
   return w;
 }
 

@@ -287,11 +287,23 @@ void World::turn(unsigned shard) {
     fail(fmt::format("shard {} never comes to rest", shard));
     return;
   }
+  if (options_.narrow) state.core->allow({.changes = random_.below(4)});
   take_sockets(shard);
   take_mail(shard);
+  if (state.core->behind()) catch_up(shard);
   for (const std::string& client_id : std::exchange(state.kicks, {})) state.core->kick(client_id, now_);
   if (state.core->next_deadline() <= now_) state.core->advance(now_);
   apply(shard);
+}
+
+// Those who were put off wait a while, and then some of them go on.
+void World::catch_up(unsigned shard) {
+  ShardState& state = shards_[shard];
+  if (random_.chance(50)) {
+    state.core->allow({.changes = 1 + random_.below(8)});
+    state.core->catch_up(now_);
+  }
+  if (state.core->behind()) wake_at(shard, now_ + base::Duration(1 + random_.between(0, kMaxWakeUp.count())));
 }
 
 void World::take_sockets(unsigned shard) {
@@ -319,7 +331,11 @@ void World::take_sockets(unsigned shard) {
       link.stage = Stage::Open;
       state.connections.emplace(link.connection.value(), id);
     }
-    if (link.link.readable()) read_link(id, false);
+    if (state.core->behind(link.connection)) {
+      state.ready.push_back(id);
+    } else if (link.link.readable()) {
+      read_link(id, false);
+    }
     if (link.writable && link.stage == Stage::Open) {
       link.writable = false;
       write_link(id);
@@ -454,6 +470,10 @@ void World::finish(unsigned shard) {
   for (const broker::ConnectionId connection : effects.suspects) {
     LinkId id = 0;
     if (LinkState* link = find(shard, connection, &id); link != nullptr && link->link.readable()) {
+      if (state.core->behind(connection)) {
+        state.core->waits_to_be_read(connection, now_);
+        continue;
+      }
       read_link(id, true);
     }
     base::TcpEvidence evidence;

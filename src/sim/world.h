@@ -79,6 +79,8 @@ struct WorldOptions {
   std::vector<std::string> auth_methods;
   // Everything without delay, whole writes; otherwise wake-ups, posting and writes vary.
   bool prompt = false;
+  // The store takes a few changes at a time: whoever sends more messages is put off.
+  bool narrow = false;
   // There is a store.
   bool durable = false;
   // Writing a group takes at most so long, and so does the way of its answers. 0 in a prompt world.
@@ -213,6 +215,7 @@ class World {
   void mark_ready(LinkId link);
   void turn(unsigned shard);
   void take_sockets(unsigned shard);
+  void catch_up(unsigned shard);
   void take_mail(unsigned shard);
   void apply(unsigned shard);
   void build_shards();

@@ -25,7 +25,8 @@ using base::Err;
 using std::chrono::milliseconds;
 
 // A group ends behind the batch that takes it above this.
-constexpr std::size_t kGroupBytes = std::size_t{4} << 20U;
+constexpr std::size_t kGroupBytes = std::size_t{8} << 20U;
+constexpr std::size_t kMostReserved = std::size_t{1} << 20U;
 // Groups begin so far apart if that brings more batches. Where it does not, it is tried again more and more rarely.
 constexpr std::chrono::microseconds kGather{300};
 constexpr unsigned kMostAtOnce = 64;
@@ -38,7 +39,7 @@ constexpr std::chrono::seconds kNoticeEvery{10};
 // The clock floor is this far ahead of the time when it is written, and is written again half way there.
 constexpr std::int64_t kFloorAheadMs = 10'000;
 
-constexpr std::size_t kBytesAChange = 64;
+constexpr std::size_t kBytesAChange = sizeof(broker::Change);
 
 struct BytesOf {
   const broker::Message* last = nullptr;
@@ -46,11 +47,18 @@ struct BytesOf {
 
   void operator()(const broker::Enqueue& c) {
     // Receivers of one message come one after another.
-    if (std::exchange(last, c.message.get()) != c.message.get()) sum += c.message->size();
+    if (std::exchange(last, c.message.get()) != c.message.get()) sum += c.message->size() + sizeof(broker::Message);
   }
-  void operator()(const broker::PutRetained& c) { sum += c.message->size(); }
+  void operator()(const broker::PutRetained& c) { sum += c.message->size() + sizeof(broker::Message); }
   void operator()(const broker::PutPresence& c) { sum += c.client_id.size() + c.record.size(); }
-  void operator()(const broker::PutSession& c) { sum += c.client_id.size() + sizeof c; }
+  void operator()(const broker::PutSession& c) {
+    sum += c.client_id.size() + c.user_name.size();
+    for (const broker::StoredWill& will : c.will) {
+      sum += sizeof will + will.topic.size() + will.payload.size() + will.properties.size();
+    }
+  }
+  void operator()(const broker::DropRetained& c) { sum += c.topic.size(); }
+  void operator()(const broker::DropPresence& c) { sum += c.client_id.size(); }
   void operator()(const broker::PutSubscription& c) { sum += c.text.size(); }
   template <class Other>
   void operator()(const Other& /*change*/) {}
@@ -225,7 +233,7 @@ bool RocksdbStore::write_group() {
     gather(std::move(waiting_.front()), group);
     waiting_.pop_front();
   }
-  rocksdb::WriteBatch batch(group.bytes);
+  rocksdb::WriteBatch batch(std::min(group.bytes, kMostReserved));
   std::vector<broker::SessionKey> ended;
   writer_->append(group.sets, batch, ended);
   if (batch.Count() > 0) {
@@ -251,6 +259,7 @@ void RocksdbStore::gather(Submitted&& from, Group& group) {
   for (broker::JointPart& part : batch.parts) {
     const std::size_t bytes = bytes_of(part.changes);
     group.bytes -= bytes;  // until it is written
+    held_bytes_.fetch_add(bytes, std::memory_order_relaxed);
     held_[part.joint].push_back({from.shard, batch.at, std::move(part.changes), bytes});
   }
   for (const broker::JointId joint : batch.commits) commit_joint(joint, from.shard, group);
@@ -283,6 +292,7 @@ void RocksdbStore::commit_joint(broker::JointId joint, broker::ShardId committer
   for (Held& held : it->second) {
     tell(held.shard);
     group.bytes += held.bytes;
+    held_bytes_.fetch_sub(held.bytes, std::memory_order_relaxed);
     if (!ended_.empty()) {
       std::erase_if(held.changes, [this](const broker::Change& change) {
         return names(change, [this](const broker::SessionKey& key) { return ended_.contains(key); });

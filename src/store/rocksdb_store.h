@@ -73,6 +73,11 @@ class RocksdbStore final : public Store {
 
   void submit(broker::ShardId shard, broker::StoreBatch&& batch) override;
   std::size_t backlog_bytes() const override { return backlog_bytes_.load(std::memory_order_relaxed); }
+  std::size_t unwritten_bytes() const override {
+    const std::size_t held = held_bytes_.load(std::memory_order_relaxed);
+    const std::size_t all = backlog_bytes();
+    return all > held ? all - held : 0;
+  }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -136,6 +141,7 @@ class RocksdbStore final : public Store {
   bool stopping_ = false;
   Clock::time_point give_up_at_;
   std::atomic<std::size_t> backlog_bytes_ = 0;
+  std::atomic<std::size_t> held_bytes_ = 0;  // of it: parts whose joint is not committed
 
   // Of the thread only.
   std::deque<Submitted> waiting_;

@@ -51,6 +51,9 @@ class Store {
   virtual void submit(broker::ShardId shard, broker::StoreBatch&& batch) = 0;
   // Any thread. Bytes of changes handed over and not written yet, about: what back-pressure looks at.
   virtual std::size_t backlog_bytes() const = 0;
+  // Any thread. Those of them that wait for the disk alone, and not for another shard to commit a joint change: a shard
+  // may stand still for these, as they go without its doing.
+  virtual std::size_t unwritten_bytes() const = 0;
 };
 
 }  // namespace vigil::store
