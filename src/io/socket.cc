@@ -38,12 +38,6 @@ Result<void> bind_to(int fd, const Endpoint& endpoint) {
   return {};
 }
 
-Result<Fd> bind_and_listen(Fd fd, const Endpoint& endpoint, int backlog) {
-  TRY_VOID(bind_to(fd.get(), endpoint));
-  if (::listen(fd.get(), backlog) != 0) return Errno();
-  return fd;
-}
-
 // Through a descriptor of the file itself: whoever may write to its directory cannot put another file in its place.
 Result<void> give_access(const std::string& path, const UnixAccess& access) {
   const Fd file(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
@@ -61,7 +55,7 @@ Result<void> give_access(const std::string& path, const UnixAccess& access) {
   return {};
 }
 
-Result<Fd> bind_unix(const Endpoint& endpoint, const std::string& path, int backlog, const UnixAccess& access) {
+Result<Fd> make_unix(const Endpoint& endpoint, const std::string& path, const UnixAccess& access) {
   TRY(Fd fd, stream_socket(AF_UNIX));
   // The file is made with the socket's own mode, less the umask.
   if (::fchmod(fd.get(), access.mode) != 0) return Errno();
@@ -72,14 +66,12 @@ Result<Fd> bind_unix(const Endpoint& endpoint, const std::string& path, int back
       return base::Err(given.error());
     }
   }
-  // Only now can anybody connect.
-  if (::listen(fd.get(), backlog) != 0) return Errno();
   return fd;
 }
 
-Result<Fd> listen_unix(const Endpoint& endpoint, int backlog, const UnixAccess& access) {
+Result<Fd> bind_unix(const Endpoint& endpoint, const UnixAccess& access) {
   const std::string& path = std::get<UnixPath>(endpoint.value()).path;
-  Result<Fd> listener = bind_unix(endpoint, path, backlog, access);
+  Result<Fd> listener = make_unix(endpoint, path, access);
   if (listener || listener.error() != std::errc::address_in_use) return listener;
   // A file is in the way. Only one that is a socket which nobody listens on may go.
   struct stat status{};
@@ -87,10 +79,10 @@ Result<Fd> listen_unix(const Endpoint& endpoint, int backlog, const UnixAccess& 
   const Result<Fd> probe = connect(endpoint);
   if (probe || probe.error() != std::errc::connection_refused) return listener;
   if (::unlink(path.c_str()) != 0) return Errno();
-  return bind_unix(endpoint, path, backlog, access);
+  return make_unix(endpoint, path, access);
 }
 
-Result<Fd> listen_tcp(const Endpoint& endpoint, int backlog) {
+Result<Fd> bind_tcp(const Endpoint& endpoint) {
   const bool v4 = std::holds_alternative<Ipv4>(endpoint.value());
   TRY(Fd fd, stream_socket(v4 ? AF_INET : AF_INET6));
   TRY_VOID(set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1));
@@ -98,7 +90,8 @@ Result<Fd> listen_tcp(const Endpoint& endpoint, int backlog) {
     const bool dual_stack = std::holds_alternative<AllInterfaces>(endpoint.value());
     TRY_VOID(set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, dual_stack ? 0 : 1));
   }
-  return bind_and_listen(std::move(fd), endpoint, backlog);
+  TRY_VOID(bind_to(fd.get(), endpoint));
+  return fd;
 }
 
 using NameCall = int (*)(int, sockaddr*, socklen_t*);
@@ -121,13 +114,24 @@ std::uint32_t queue_bytes(int fd, unsigned long request) {
 
 }  // namespace
 
-Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& access) {
-  if (endpoint.is_unix()) return listen_unix(endpoint, backlog, access);
-  Result<Fd> listener = listen_tcp(endpoint, backlog);
+Result<Fd> bind(const Endpoint& endpoint, const UnixAccess& access) {
+  if (endpoint.is_unix()) return bind_unix(endpoint, access);
+  Result<Fd> listener = bind_tcp(endpoint);
   if (listener || !std::holds_alternative<AllInterfaces>(endpoint.value())) return listener;
   const std::error_code error = listener.error();
   if (error != std::errc::address_family_not_supported && error != std::errc::address_not_available) return listener;
-  return listen_tcp(Endpoint(Ipv4{.port = endpoint.port()}), backlog);
+  return bind_tcp(Endpoint(Ipv4{.port = endpoint.port()}));
+}
+
+Result<void> start_listening(int fd, int backlog) {
+  if (::listen(fd, backlog) != 0) return Errno();
+  return {};
+}
+
+Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& access) {
+  TRY(Fd fd, bind(endpoint, access));
+  TRY_VOID(start_listening(fd.get(), backlog));
+  return fd;
 }
 
 Result<std::optional<Accepted>> accept(int listener) {

@@ -29,6 +29,9 @@ struct UnixAccess {
   std::optional<unsigned> group;
 };
 Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& access = {});
+// The same in two steps: the address is taken, and nobody can connect before the second.
+Result<Fd> bind(const Endpoint& endpoint, const UnixAccess& access = {});
+Result<void> start_listening(int fd, int backlog);
 
 struct Accepted {
   Fd fd;  // nonblocking, close-on-exec

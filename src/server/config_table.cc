@@ -252,7 +252,7 @@ const std::vector<ConfigKey<Config>>& table() {
   top<&Config::store, &StoreConfig::cache_bytes>("store.cache", bytes(kMiB, 1024 * kGiB), kRestart,
       "Memory for what has been read from the disk."),
   top<&Config::store, &StoreConfig::max_backlog_bytes>("store.max_backlog", bytes(kMiB, 1024 * kGiB), kLive,
-      "While more bytes than this wait for a slow disk, clients that publish are read more slowly, so that memory does not grow; those that only listen or ping do not notice."),
+      "While more bytes than this wait for a slow disk, clients that publish are read more slowly; above twice as many, and 16 MiB, they wait, and new connections are refused (0x88). Clients that only listen or ping do not notice."),
 
   limit<&Limits::presence_history>("presence.history", range(0, 10'000), kLive,
       "How many events (connected, disconnected and why, taken over, will published) are remembered for each client."),

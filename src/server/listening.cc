@@ -17,8 +17,8 @@ bool is_missing_address(const std::error_code& error) {
   return error == std::errc::address_not_available || error == std::errc::address_family_not_supported;
 }
 
-io::Result<Listening> open(const io::Endpoint& endpoint, std::uint32_t backlog, const io::UnixAccess& access) {
-  TRY(io::Fd fd, io::listen(endpoint, static_cast<int>(backlog), access));
+io::Result<Listening> open(const io::Endpoint& endpoint, const io::UnixAccess& access) {
+  TRY(io::Fd fd, io::bind(endpoint, access));
   TRY(io::Endpoint bound, io::local_endpoint(fd.get()));
   // The kernel calls a dual-stack socket [::], as it calls one for IPv6 alone.
   const bool dual =
@@ -114,7 +114,7 @@ base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const
     const std::size_t before = all.size();
     TRY(const io::UnixAccess access, access_of(listeners[i]));
     for (const auto& [endpoint, if_available] : listeners[i].endpoints()) {
-      io::Result<Listening> opened = open(endpoint, listeners[i].backlog, access);
+      io::Result<Listening> opened = open(endpoint, access);
       if (opened) {
         opened->listener = static_cast<std::uint16_t>(i);
         all.push_back(std::move(*opened));
@@ -127,6 +127,16 @@ base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const
     }
   }
   return all;
+}
+
+base::Result<void, std::string> start_listening(std::span<const Listening> all,
+                                                std::span<const ListenerConfig> listeners) {
+  for (const Listening& one : all) {
+    const ListenerConfig& listener = listeners[one.listener];
+    const auto started = io::start_listening(one.fd.get(), static_cast<int>(listener.backlog));
+    if (!started) return base::Err(listen_failure(one.endpoint, started.error(), listener.socket_group));
+  }
+  return {};
 }
 
 }  // namespace vigil::server

@@ -22,8 +22,12 @@ struct Listening {
   io::Endpoint endpoint;
 };
 
-// Opens all endpoints of all listeners, or none and says in a plain sentence what is wrong and what helps.
+// Takes the addresses of all listeners, or none and says in a plain sentence what is wrong and what helps. Nobody can
+// connect before start_listening().
 base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerConfig> listeners);
+
+base::Result<void, std::string> start_listening(std::span<const Listening> all,
+                                                std::span<const ListenerConfig> listeners);
 
 // The sentence for a socket that could not be opened. `group`: what the file of a Unix socket was to belong to.
 std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error, std::string_view group = {});

@@ -110,8 +110,10 @@ base::Result<void, std::string> Supervisor::start() {
                        .store = store_.get()};
   TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, log_));
   TRY_VOID(shards_->start());
-  TRY_VOID(recover());
+  // Recovering decides when wills are due. A start that fails for a port that is taken must not have begun to.
   TRY(std::vector<Listening> listening, open_listeners(setup_.config.listeners));
+  TRY_VOID(recover());
+  TRY_VOID(start_listening(listening, setup_.config.listeners));
   shards_->listen(std::move(listening));
   say_hello(files.warning);
 

@@ -71,7 +71,7 @@ std::size_t bytes_of(const std::vector<broker::Change>& changes) {
 }
 
 std::size_t bytes_of(const broker::StoreBatch& batch) {
-  std::size_t sum = bytes_of(batch.changes);
+  std::size_t sum = sizeof batch + bytes_of(batch.changes);
   for (const broker::JointPart& part : batch.parts) sum += bytes_of(part.changes);
   return sum;
 }

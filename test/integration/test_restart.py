@@ -2,6 +2,8 @@
 
 import select
 import signal
+import socket
+import struct
 import time
 
 import pytest
@@ -534,3 +536,61 @@ def test_the_histories_of_events_go_on(lives):
     after = events.until("connected")
     assert [event["event"] for event in after][-1] == "connected"
     assert after[-1]["incarnation"] > before["incarnation"]
+
+
+def reset(client):
+    """Ends a connection as a machine that is switched off does: RST."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.drop()
+
+
+def test_retained_wills_of_qos_0_that_are_published_as_the_broker_dies(lives):
+    """Whether it was published or is owed: its topic does not say "online" for good."""
+    broker = lives({"shards": 3, "will.restart_grace_s": 1})
+    watcher = persistent(broker, "watcher")
+    watcher.subscribe("state/#", qos=0)
+    for trial in range(4):
+        devices = []
+        for number in range(60):
+            topic = f"state/{number}"
+            device = persistent(broker, f"device-{number}", wire.V311, will=wire.Will(topic, b"offline", 0, True))
+            device.publish(topic, b"online", 1, retain=True)
+            devices.append(device)
+        for device in devices:
+            reset(device)
+        end = time.perf_counter() + trial * 0.0007
+        while time.perf_counter() < end:
+            pass  # shorter than what sleep() can do
+        broker.restart()
+        limit = time.monotonic() + 10
+        online = None
+        while online != [] and time.monotonic() < limit:
+            looker = broker.client("looker")
+            looker.subscribe("state/#", qos=0)
+            states = {}
+            while len(states) < 60:
+                message = looker.message()
+                states[message.topic] = message.payload
+            looker.disconnect()
+            online = [topic for topic, payload in states.items() if payload == b"online"]
+        assert online == [], f"in trial {trial}"
+
+
+def test_a_start_that_fails_for_its_port_decides_nothing_about_wills(lives):
+    """The grace of a restart begins when clients can come back."""
+    broker = lives()
+    persistent(broker, "device", wire.V311, will=wire.Will("words/device", b"gone", 1))
+    watch(broker, "words/#")
+    broker.kill()
+    broker.drop_clients()
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind((broker.host, broker.port))
+        other.listen()
+        broker.launch()
+        assert broker.process.wait(10) == 1
+    assert "already in use" in broker.log_of_this_life()
+    time.sleep(GRACE_S + 0.5)
+    broker.start()
+    assert persistent(broker, "device", wire.V311).connack.session_present
+    watch(broker, "words/#").quiet(GRACE_S + 1)

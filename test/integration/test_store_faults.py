@@ -242,6 +242,86 @@ def test_a_disk_that_stands_still_for_10_s(disk, start_on_disk):
         assert numbers[writer.name.encode()] == list(range(1, writer.sent + 1)), writer.name
 
 
+def test_messages_for_many_while_the_disk_stands_still(disk, start_on_disk):
+    """Each of 20,000 messages is for 500 absent sessions: ten million entries. What of them is in memory stays bounded,
+    pings are answered, and all that is acknowledged at the end is there."""
+    sessions, publishers, each = 500, 20, 1000
+    broker = start_on_disk({"store.max_backlog": "4MiB", "session.max_queued_bytes": "8GiB"})
+    for number in range(sessions):
+        away(broker, f"reader-{number}", "kept/#", 1)
+    pinging = Swarm(broker, "pinging", 10, keep_alive=2)
+    before = memory_of(broker.pid)
+    disk.set("stall")
+    writers = Writers(broker, publishers, most=each, size=16, keep_alive=10)
+    largest = 0
+    end = time.monotonic() + 6
+    while time.monotonic() < end:
+        pinging.ping_all()
+        asked = time.monotonic()
+        while any(one.answers < one.pings for one in pinging.members if one.closed_at is None):
+            pinging.listen(time.monotonic() + 0.005)
+            writers.turn(time.monotonic() + 0.005)
+            assert time.monotonic() - asked < 2, "PINGREQ was not answered within 2 s"
+        writers.turn(asked + 0.2)
+        largest = max(largest, memory_of(broker.pid))
+    assert pinging.dead() == [] and writers.closed() == []
+    growth = (largest - before) / MIB
+    print(f"{growth:.0f} MiB more memory, {writers.sent()} messages sent")
+    assert growth < 150
+    disk.set("ok")
+    end = time.monotonic() + 40
+    while writers.acked() < writers.sent() and time.monotonic() < end:
+        writers.turn(time.monotonic() + 0.05, more=False)
+        pinging.ping_for(0.01)
+    assert writers.acked() == writers.sent() and pinging.dead() == []
+    broker.kill()
+    broker.start()
+    for number in (0, sessions - 1):
+        assert len(all_messages(broker, f"reader-{number}", writers.sent())) == writers.sent()
+
+
+def test_clients_that_come_again_and_again_while_the_disk_is_full(disk, start_on_disk):
+    """Each connect has something to be stored. Beyond what may wait they are refused, until the disk has room again."""
+    broker = start_on_disk({"store.max_backlog": "1MiB"})
+    living = broker.client("living", keep_alive=2)
+    will = wire.Will("words", b"x" * 30_000, 1, False)
+    disk.set("enospc")
+
+    def connack(number):
+        client = broker.client()
+        client.send(wire.connect(f"device-{number % 300}", clean=False, props=KEPT, will=will))
+        try:
+            return client.expect(wire.CONNACK, 0.01).reason
+        except TimeoutError:
+            return None  # it waits for the disk
+        finally:
+            client.drop()
+
+    number = refused = 0
+    end = time.monotonic() + 40
+    while refused < 50 and time.monotonic() < end:
+        answer = connack(number)
+        assert answer in (None, 0x88)
+        refused += answer == 0x88
+        number += 1
+        if number % 50 == 0:
+            broker.clients = [living]
+            living.send(wire.PING)
+            living.expect(wire.PINGRESP, 2)
+    assert refused == 50, f"{number} connects"
+    held = memory_of(broker.pid)
+    for more in range(1_000):
+        assert connack(number + more) == 0x88
+    assert memory_of(broker.pid) - held < 8 * MIB
+    disk.set("ok")
+    broker.wait_log("(?i)store writes again")
+    end = time.monotonic() + 10
+    while connack(0) == 0x88:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert broker.client("device-1", clean=False, props=KEPT).connack.reason == 0
+
+
 @pytest.mark.parametrize("fault, words", [("enospc", "[Nn]o space|full"), ("eio", "Input/output error")])
 def test_a_disk_that_is_full_or_broken_for_a_while(disk, start_on_disk, fault, words):
     """Said plainly; acknowledgements wait; it goes on by itself, and nothing that was acknowledged is lost."""
