@@ -128,8 +128,10 @@ void Shard::drop_expired(SessionId sid, Session& s, base::Instant now) {
   DeliveryState& d = *s.delivery;
   if (now < d.next_sweep) return;
   d.next_sweep = now + base::seconds(1);
-  if (d.tail.messages > 0 && !d.tail.sweeping && !d.tail.loading) {
+  if (d.tail.messages > 0 && !d.tail.sweeping && !d.tail.loading && now >= std::min(d.tail.expires, d.tail.look_at)) {
     d.tail.sweeping = true;
+    d.tail.look_at = now + d.tail.look_every;
+    if (d.tail.expires <= now) d.tail.expires = base::Instant::never();
     batch().sweeps.push_back({sid, s.key, std::max(d.tail.from, d.sent_below)});
   }
   drop_queued(s, [&](const Delivery& waiting) {

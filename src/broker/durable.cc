@@ -320,6 +320,7 @@ void Shard::wait_for_store(SessionId sid, const Delivery& delivery) {
 void Shard::append_to_tail(DeliveryState::Tail& tail, const Delivery& delivery) {
   if (tail.messages == 0 && !tail.loading) tail.from = delivery.number;
   ++tail.messages;
+  if (delivery.message) tail.expires = std::min(tail.expires, delivery.message->expires());
   tail.bytes += delivery.message ? delivery.message->size() : 0;
   if (delivery.needs == kPending) ++tail.unstored;
   tail.grew = true;
@@ -349,6 +350,7 @@ void Shard::page_out(Session& s) {
   d.tail.messages += paged.messages;
   d.tail.bytes += paged.bytes;
   d.tail.unstored += paged.unstored;
+  d.tail.expires = std::min(d.tail.expires, paged.expires);
 }
 
 // Asks for the next messages that are on disk only, when there is room for them.
@@ -418,6 +420,8 @@ void Shard::swept(const Swept& swept, base::Instant /*now*/) {
   if (s == nullptr || !s->delivery) return;
   DeliveryState::Tail& tail = s->delivery->tail;
   tail.sweeping = false;
+  constexpr base::Duration kMostRarely = base::seconds(64);
+  tail.look_every = swept.messages > 0 ? base::seconds(1) : std::min(2 * tail.look_every, kMostRarely);
   const std::uint64_t messages = std::min(tail.messages, swept.messages);
   const std::uint64_t bytes = std::min(tail.bytes, swept.bytes);
   tail.messages -= messages;

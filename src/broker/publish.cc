@@ -378,7 +378,11 @@ void Shard::retain(const MessagePtr& message, base::Instant now) {
   last_sequence_ = std::max(last_sequence_, message->position().sequence);
   const std::string_view topic = message->topic();
   Retained* kept = retained_.find(topic);
-  if (kept != nullptr && kept->position > message->position()) return;
+  if (kept != nullptr && kept->position > message->position()) {
+    // A newer one is there. Perhaps it is not stored yet: who is told of this one waits for it.
+    if (stores_retained(topic)) ++emitted_;
+    return;
+  }
   const bool was_there = kept != nullptr && kept->message;
   const std::size_t replaced = was_there ? kept->message->size() : 0;
   // What does not fit does not stay, and what it replaces is no longer true [MQTT-3.3.1-5].

@@ -60,6 +60,11 @@ struct DeliveryState {
     bool loading = false;
     bool sweeping = false;
     bool grew = false;  // since the last request
+    // When to look for expired messages: the earliest expiry of those that went there since the last look, or when it
+    // is not known what is there. A look that found nothing is worth less the next time.
+    base::Instant expires = base::Instant::never();
+    base::Instant look_at;
+    base::Duration look_every = base::seconds(1);
   } tail;
   std::size_t queued_bytes = 0;
   base::Instant next_sweep;            // of expired messages

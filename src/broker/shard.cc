@@ -102,7 +102,7 @@ void Shard::closed(ConnectionId id, SocketEnd end, const std::optional<base::Tcp
 
 const Outbox* Shard::outbox(ConnectionId id) const {
   const Connection* c = connections_.find(id);
-  return c == nullptr ? nullptr : c->outbox.get();
+  return c == nullptr || c->held_until > stored_ ? nullptr : c->outbox.get();
 }
 
 Outbox& Shard::outbox_of(ConnectionId id, Connection& c) {
