@@ -206,6 +206,8 @@ struct Loaded {
   std::vector<StoredMessage> messages;  // by number
   // Where the next request begins; 0 if there was nothing behind these.
   std::uint64_t next = 0;
+  // What stands from `next` on cannot be read at present. It is still there: ask again later.
+  bool failed = false;
 };
 
 struct Swept {

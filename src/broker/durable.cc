@@ -358,7 +358,7 @@ void Shard::load_more(SessionId sid, Session& s) {
   if (!s.delivery) return;
   DeliveryState& d = *s.delivery;
   DeliveryState::Tail& tail = d.tail;
-  if (tail.messages == 0 || tail.loading || tail.unstored > 0) return;
+  if (tail.messages == 0 || tail.loading || tail.paused || tail.unstored > 0) return;
   if (s.shared_subscriptions == 0 && (!s.connected() || d.queue.size() >= kLowWater)) return;
   tail.loading = true;
   tail.grew = false;
@@ -401,6 +401,15 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     d.queue.push_back(
         {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released, m.kept});
   }
+  if (answer.failed) {
+    // Nothing may overtake what cannot be read: all that comes waits behind it.
+    constexpr base::Duration kMostRarely = base::seconds(16);
+    tail.paused = true;
+    arm(now + tail.pause, TimerKind::Reload, answer.session.value());
+    tail.pause = std::min(2 * tail.pause, kMostRarely);
+  } else {
+    tail.pause = base::seconds(1);
+  }
   if (answer.next != 0) {
     tail.from = std::min(answer.next, tail.asked_below);
   } else if (!tail.grew) {
@@ -413,6 +422,13 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
   } else {
     load_more(answer.session, *s);
   }
+}
+
+void Shard::reload_timer(SessionId sid) {
+  Session* s = sessions_.find(sid);
+  if (s == nullptr || !s->delivery) return;
+  s->delivery->tail.paused = false;
+  load_more(sid, *s);
 }
 
 void Shard::swept(const Swept& swept, base::Instant /*now*/) {

@@ -59,6 +59,8 @@ struct DeliveryState {
     std::uint32_t ignore = 0;       // answers under way to requests that no longer matter
     bool loading = false;
     bool sweeping = false;
+    bool paused = false;  // the disk could not be read: until a timer ends it nothing is asked for
+    base::Duration pause = base::seconds(1);
     bool grew = false;  // since the last request
     // When to look for expired messages: the earliest expiry of those that went there since the last look, or when it
     // is not known what is there. A look that found nothing is worth less the next time.

@@ -43,6 +43,7 @@ enum class TimerKind : std::uint32_t {
   Session,     // is the will due? is the session over?
   Retained,    // has the retained message expired?
   System,      // time for $SYS/broker
+  Reload,      // can the session's messages be read again?
 };
 
 // Why a connection is ended, with what a table cannot know.
@@ -272,6 +273,7 @@ class Shard {
   bool belongs_on_disk(const Session& s, const Delivery& delivery) const;
   static void append_to_tail(DeliveryState::Tail& tail, const Delivery& delivery);
   void page_out(Session& s);
+  void reload_timer(SessionId sid);
   void load_more(SessionId sid, Session& s);
   void wait_for_store(SessionId sid, const Delivery& delivery);
   void recover_presence(const RecoveredPresence& stored, base::Instant now);

@@ -30,6 +30,7 @@ void Shard::advance(base::Instant now) {
         break;
       }
       case TimerKind::Session: session_timer(SessionId::from_value(owner.id), now); break;
+      case TimerKind::Reload: reload_timer(SessionId::from_value(owner.id)); break;
       case TimerKind::Retained: retained_timer(owner.id, now); break;
       case TimerKind::System:
         publish_broker_stats(now);

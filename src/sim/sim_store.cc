@@ -172,7 +172,13 @@ broker::Loaded SimStore::load(const broker::LoadRequest& request) {
   if (session == sessions_.end()) return loaded;
   std::size_t bytes = 0;
   auto& queue = session->second.queue;
+  const std::size_t fails_after = random_.chance(load_failures_) ? random_.below(4) : SIZE_MAX;
   for (auto at = queue.lower_bound(request.from); at != queue.end(); ++at) {
+    if (loaded.messages.size() == fails_after) {
+      loaded.failed = true;
+      loaded.next = at->first;
+      break;
+    }
     const bool full = loaded.messages.size() >= request.most || bytes >= request.most_bytes;
     if (full && !loaded.messages.empty()) {
       loaded.next = loaded.messages.back().number + 1;

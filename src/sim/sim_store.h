@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/random.h"
 #include "broker/change.h"
 
 namespace vigil::sim {
@@ -34,6 +35,11 @@ class SimStore {
   bool busy() const { return !waiting_.empty(); }
   // Writes all that waits; the answers, in the order in which they are to be given.
   std::vector<Reply> write(base::Instant now);
+  // Of so many percent of the loads a part cannot be read.
+  void let_loads_fail(unsigned percent, std::uint64_t seed) {
+    load_failures_ = percent;
+    random_ = base::Random(seed);
+  }
   // The process dies.
   void crash();
   // Everything that was handed over before this moment is written: the oldest batch that waits, the oldest part that is
@@ -101,6 +107,8 @@ class SimStore {
   std::map<unsigned, std::uint64_t> last_number_;  // by shard
 
   std::string fault_;
+  unsigned load_failures_ = 0;
+  base::Random random_{1};
 };
 
 }  // namespace vigil::sim

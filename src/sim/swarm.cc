@@ -88,6 +88,7 @@ void add_store(Random& random, Temper& temper, WorldOptions& options) {
   temper.store_stalls = random.chance(30);
   if (random.chance(70)) temper.crashes = static_cast<unsigned>(random.between(1, 3));
   options.narrow = random.chance(30);
+  if (random.chance(30)) options.load_failures = 40;
 }
 
 class Swarm {
@@ -340,6 +341,7 @@ void Swarm::settle() {
     client.set_pinging(true);
     client.drop(StreamEnd::Closed);
   }
+  world_.mend_loads();
   if (!run_for(base::seconds(5))) return;
   ConnectWish quiet;
   quiet.clean_start = false;

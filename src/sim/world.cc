@@ -20,6 +20,7 @@ World::World(WorldOptions options, Observer* observer)
       random_(options_.seed),
       now_(base::Instant::from_ns(1'000'000'000)),
       stalls_(broker::kMaxShards) {
+  store_.let_loads_fail(options_.load_failures, options_.seed);
   build_shards();
 }
 

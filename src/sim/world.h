@@ -85,6 +85,8 @@ struct WorldOptions {
   bool durable = false;
   // Writing a group takes at most so long, and so does the way of its answers. 0 in a prompt world.
   base::Duration store_delay{0};
+  // Of so many percent of the loads a part cannot be read.
+  unsigned load_failures = 0;
 };
 
 class World {
@@ -126,6 +128,8 @@ class World {
   bool down() const { return down_; }
   // The store writes nothing for this long.
   void stall_store(base::Duration length);
+  // From now on all that is loaded can be read.
+  void mend_loads() { store_.let_loads_fail(0, 0); }
   const SimStore& store() const { return store_; }
   // Messages that were dropped or expired, by all processes.
   std::uint64_t dropped() const;

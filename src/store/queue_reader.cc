@@ -42,7 +42,12 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
     if (claimed) continue;
     broker::StoredMessage stored{.number = key.number, .released = entry->head.released};
     if (!stored.released) {
-      stored.message = message(key, *entry, now);
+      rocksdb::Status status;
+      stored.message = message(key, *entry, now, status);
+      if (!status.ok()) {
+        loaded.next = key.number;
+        return failed(std::move(loaded), request, status);
+      }
       if (!stored.message) continue;
       stored.terms = entry->terms();
       stored.kept = entry->head.shared ? broker::Kept::Apart : broker::Kept::WithEntry;
@@ -51,15 +56,37 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
     loaded.messages.push_back(std::move(stored));
   }
   if (!walk.damage().empty()) skip({request.key, request.from}, walk.damage());
-  return loaded;
+  if (walk.status().ok()) return loaded;
+  loaded.next = walk.reached();
+  return failed(std::move(loaded), request, walk.status());
 }
 
-broker::MessagePtr QueueReader::message(const EntryKey& key, const Entry& entry, const broker::Moment& now) {
+broker::Loaded QueueReader::failed(broker::Loaded&& loaded, const broker::LoadRequest& request,
+                                   const rocksdb::Status& status) {
+  loaded.failed = true;
+  const auto now = std::chrono::steady_clock::now();
+  if (!notice_ || now < next_notice_) return std::move(loaded);
+  constexpr std::chrono::seconds kNoticeEvery{10};
+  next_notice_ = now + kNoticeEvery;
+  notice_(
+      NoticeKind::ReadingFails,
+      fmt::format("The store cannot read messages of the session {}/{}, from number {} on: {}. They stay where they "
+                  "are, later ones wait behind them, and it is tried again. Look after the disk.",
+                  request.key.sequence, request.key.shard, loaded.next, status.ToString()));
+  return std::move(loaded);
+}
+
+broker::MessagePtr QueueReader::message(const EntryKey& key, const Entry& entry, const broker::Moment& now,
+                                        rocksdb::Status& failure) {
   if (!entry.head.shared) return to_message(entry.message, now);
   if (const auto it = loaded_.find(entry.position); it != loaded_.end()) return it->second;
   rocksdb::PinnableSlice record;
   const rocksdb::Status status =
       database_.db().Get({}, database_.family(Family::Messages), slice(position_key(entry.position)), &record);
+  if (!status.ok() && !status.IsNotFound() && !status.IsCorruption()) {
+    failure = status;
+    return {};
+  }
   if (!status.ok()) {
     skip(key, fmt::format("its message {}/{} cannot be read: {}", entry.position.sequence, entry.position.shard,
                           status.ToString()));

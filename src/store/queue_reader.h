@@ -2,6 +2,7 @@
 // the purge of what a session left behind.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -57,7 +58,11 @@ class QueueReader {
   bool remembers_messages() const { return !loaded_.empty(); }
 
  private:
-  broker::MessagePtr message(const EntryKey& key, const Entry& entry, const broker::Moment& now);
+  // Null if it is damaged or not there, which is said, or if reading fails.
+  broker::MessagePtr message(const EntryKey& key, const Entry& entry, const broker::Moment& now,
+                             rocksdb::Status& failure);
+  // What was loaded before reading failed.
+  broker::Loaded failed(broker::Loaded&& loaded, const broker::LoadRequest& request, const rocksdb::Status& status);
   void skip(const EntryKey& key, const std::string& why);
   bool purge_runs(const broker::SessionKey& session, rocksdb::WriteBatch& batch);
   bool purge_family(Family family, const broker::SessionKey& key, rocksdb::WriteBatch& batch);
@@ -68,6 +73,7 @@ class QueueReader {
   const Notice& notice_;
   boost::unordered_flat_map<broker::Position, broker::MessagePtr, PositionHash> loaded_;
   std::size_t loaded_bytes_ = 0;
+  std::chrono::steady_clock::time_point next_notice_;
 };
 
 }  // namespace vigil::store

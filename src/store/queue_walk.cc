@@ -19,21 +19,57 @@ QueueWalk::QueueWalk(Database& database, const RunIndex& runs, const broker::Ses
       end_(entry_key({session, UINT64_MAX})),
       bound_(slice(end_)),
       singles_(scan_up_to(database, Family::Queue, bound_)),
-      runs_(runs.from(session, from)) {
+      runs_(runs.from(session, from)),
+      reached_(from) {
   singles_->Seek(slice(entry_key({session, from})));
+  if (!singles_->Valid() && !singles_->status().ok()) pass_damage(from);
   if (!runs_.empty() && from > runs_.front().first) position_ = static_cast<unsigned>(from - runs_.front().first);
   find_in_runs();
   choose();
 }
 
 void QueueWalk::next() {
+  reached_ = number_ + 1;
   if (at_run_) {
     ++position_;
     find_in_runs();
   } else {
     singles_->Next();
+    if (!singles_->Valid() && !singles_->status().ok()) pass_damage(reached_);
   }
   choose();
+}
+
+// A block that is damaged holds some hundred entries: the first number that can be read behind it is found by steps
+// that double, and then by halves.
+void QueueWalk::pass_damage(std::uint64_t number) {
+  // (An iterator that has met damage may go on to see it.)
+  const auto readable = [this](std::uint64_t at) {
+    singles_ = scan_up_to(database_, Family::Queue, bound_);
+    singles_->Seek(slice(entry_key({session_, at})));
+    if (!singles_->status().ok() && !singles_->status().IsCorruption()) status_ = singles_->status();
+    return singles_->status().ok();
+  };
+  if (!singles_->status().IsCorruption()) {
+    status_ = singles_->status();
+    return;
+  }
+  damage_ = singles_->status().ToString();
+  std::uint64_t bad = number;
+  std::uint64_t step = 1;
+  while (!readable(number + step)) {
+    // No number of the session can be read any more, or the disk fails.
+    if (!status_.ok() || step > (UINT64_MAX - number) / 4) return;
+    bad = number + step;
+    step *= 2;
+  }
+  std::uint64_t good = number + step;
+  while (good - bad > 1) {
+    const std::uint64_t middle = bad + (good - bad) / 2;
+    (readable(middle) ? good : bad) = middle;
+    if (!status_.ok()) return;
+  }
+  if (!readable(good) && status_.ok()) status_ = singles_->status();
 }
 
 void QueueWalk::find_in_runs() {
@@ -41,7 +77,9 @@ void QueueWalk::find_in_runs() {
   while (!runs_.empty()) {
     const Run& run = runs_.front();
     const std::uint64_t ahead = position_ < run.count ? run.live >> position_ : 0;
-    if (ahead != 0 && (!entries_.empty() || read_run(run))) {
+    const bool read = ahead != 0 && (!entries_.empty() || read_run(run));
+    if (!status_.ok()) return;
+    if (read) {
       position_ += static_cast<unsigned>(std::countr_zero(ahead));
       in_run_ = true;
       return;
@@ -59,6 +97,10 @@ bool QueueWalk::read_run(const Run& run) {
   if (records_->Valid()) records_->Next();
   if (!records_->Valid() || records_->key() != slice(key)) records_->Seek(slice(key));
   if (!records_->Valid() || records_->key() != slice(key)) {
+    if (!records_->status().ok() && !records_->status().IsCorruption()) {
+      status_ = records_->status();
+      return false;
+    }
     damage_ = records_->status().ok() ? "a run of messages is not there" : records_->status().ToString();
     return false;
   }
@@ -72,6 +114,7 @@ bool QueueWalk::read_run(const Run& run) {
 }
 
 void QueueWalk::choose() {
+  if (!status_.ok()) return;
   const std::uint64_t in_run = in_run_ ? runs_.front().first + position_ : UINT64_MAX;
   const auto single = singles_->Valid() ? read_entry_key(bytes(singles_->key())) : std::nullopt;
   at_run_ = in_run_ && (!single || in_run < single->number);

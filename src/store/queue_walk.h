@@ -16,22 +16,29 @@
 namespace vigil::store {
 
 // While it is in use no run may come or go; entries may be taken.
+//
+// What is damaged is passed over, and damage() tells of it. Where reading fails otherwise, the walk ends: status() says
+// so, and reached() where to go on another time.
 class QueueWalk {
  public:
   QueueWalk(Database& database, const RunIndex& runs, const broker::SessionKey& session, std::uint64_t from);
 
-  bool valid() const { return in_run_ || singles_->Valid(); }
+  bool valid() const { return status_.ok() && (in_run_ || singles_->Valid()); }
   void next();
   EntryKey key() const { return {session_, number_}; }
   // Valid until next().
   base::Bytes record() const { return at_run_ ? entries_[position_] : bytes(singles_->value()); }
-  // What of the runs could not be read; empty: all could.
+  const rocksdb::Status& status() const { return status_; }
+  std::uint64_t reached() const { return reached_; }
+  // What was passed over; empty: nothing was.
   const std::string& damage() const { return damage_; }
 
  private:
   // To the next live entry of a run, from `position_` of the run at the front of `runs_`.
   void find_in_runs();
   bool read_run(const Run& run);
+  // The iterator over single entries ended before its time: to the next entry behind the damage, from `number` on.
+  void pass_damage(std::uint64_t number);
   // Which of the two is next.
   void choose();
 
@@ -47,6 +54,8 @@ class QueueWalk {
   bool in_run_ = false;
   bool at_run_ = false;
   std::uint64_t number_ = 0;
+  std::uint64_t reached_;
+  rocksdb::Status status_;
   std::string damage_;
 };
 

@@ -6,9 +6,12 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "base/random.h"
 #include "store/record_codec.h"
 #include "store/store_driver_test.h"
 
@@ -462,6 +465,58 @@ TEST(RocksdbStore, SaysThatItIsDamaged) {
   const auto opened = RocksdbStore::open({.directory = directory.path()});
   ASSERT_FALSE(opened.has_value());
   EXPECT_NE(opened.error().find("vigilmq store repair"), std::string::npos) << opened.error();
+}
+
+// A block in the middle of a queue is damaged while the broker runs: what lies before it and behind it is served.
+TEST(RocksdbStore, GoesOnBehindADamagedBlock) {
+  constexpr std::uint64_t kMessages = 2'000;
+  const TempDirectory directory;
+  base::Random random(7);
+  {
+    Driver store(directory.path());
+    store.start();
+    store.write({session(1, "a")});
+    for (std::uint64_t number = 1; number <= kMessages; ++number) {
+      std::string payload;
+      while (payload.size() < 300) payload += static_cast<char>(random.below(256));  // nothing to compress
+      store.write({enqueue(1, number, message("t", payload, number))});
+    }
+  }
+  {
+    auto database = Database::open({.directory = directory.path()}, Access::Write);
+    ASSERT_TRUE((*database)->db().Flush({}, (*database)->family(Family::Queue)).ok());
+  }
+  Driver store(directory.path());
+  EXPECT_EQ(store.recover().sessions.at("a").queued, kMessages);
+  store.start();
+  std::filesystem::path largest;
+  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+    if (entry.path().extension() != ".sst") continue;
+    if (largest.empty() || entry.file_size() > std::filesystem::file_size(largest)) largest = entry.path();
+  }
+  std::fstream file(largest, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(largest) / 2));
+  file << "damage";
+  file.close();
+
+  std::set<std::uint64_t> got;
+  std::uint64_t from = 1;
+  do {
+    const broker::Loaded page =
+        store.load({.key = session_key(1), .from = from, .most = 512, .most_bytes = 1'000'000'000});
+    EXPECT_FALSE(page.failed);
+    for (const broker::StoredMessage& one : page.messages) got.insert(one.number);
+    from = page.next;
+  } while (from != 0);
+  EXPECT_TRUE(got.contains(1));
+  EXPECT_TRUE(got.contains(kMessages));
+  // A block is 16 KiB.
+  EXPECT_LT(got.size(), kMessages);
+  EXPECT_GT(got.size(), kMessages - 100);
+  const auto notices = store.notices();
+  ASSERT_FALSE(notices.empty());
+  EXPECT_EQ(notices.front().first, NoticeKind::RecordSkipped);
+  EXPECT_NE(notices.front().second.find("checksum"), std::string::npos) << notices.front().second;
 }
 
 TEST(RocksdbStore, StartsAboveEveryTimeThatWasUsed) {

@@ -38,6 +38,7 @@ enum class NoticeKind : std::uint8_t {
   WritingFails,   // said at once and then every ten seconds; nothing is answered meanwhile, and nothing is lost
   WritesAgain,    // all that waited is written
   RecordSkipped,  // a record on disk cannot be read; it is left where it is
+  ReadingFails,   // messages cannot be read at present; they stay where they are, and it is tried again
 };
 using Notice = std::function<void(NoticeKind, std::string text)>;
 
