@@ -143,6 +143,16 @@ struct DropPresence {
 using Change = std::variant<PutSession, EndSession, PutSubscription, DropSubscription, Enqueue, Release, Dequeue,
                             PutUnreleased, DropUnreleased, PutRetained, DropRetained, PutPresence, DropPresence>;
 
+// The session that a change is about; none for those that are about no session, or about the whole of one.
+inline const SessionKey* session_of(const Change& change) {
+  return std::visit(
+      [](const auto& c) -> const SessionKey* {
+        if constexpr (requires { c.session; }) return &c.session;
+        return nullptr;
+      },
+      change);
+}
+
 struct JointPart {
   JointId joint = 0;
   std::vector<Change> changes;

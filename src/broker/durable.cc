@@ -103,7 +103,7 @@ void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
   if (!setup_.durable) return;
   s.durable |= s.expiry_s > 0;
   if (!s.durable && !s.will) {
-    if (s.key.sequence != 0) emit(EndSession{s.key});
+    if (s.key.sequence != 0) emit_end(s.key);
     s.key = {};
     return;
   }
@@ -173,9 +173,31 @@ void Shard::close_part() {
   }
 }
 
+// The session's end is written now. Joint changes that wait may have something for it.
+void Shard::emit_end(const SessionKey& key) {
+  emit(EndSession{key});
+  if (joints_.empty()) return;
+  ended_meanwhile_.insert(key);
+  if (ended_meanwhile_.size() < prune_ended_at_) return;
+  std::set<SessionKey> named;
+  for (const auto& [id, joint] : joints_) {
+    for (const Change& change : joint.changes) {
+      const SessionKey* session = session_of(change);
+      if (session != nullptr && ended_meanwhile_.contains(*session)) named.insert(*session);
+    }
+  }
+  ended_meanwhile_ = std::move(named);
+  constexpr std::size_t kPrune = 1'024;
+  prune_ended_at_ = std::max(kPrune, 2 * ended_meanwhile_.size());
+}
+
 // Everything of the joint that is this shard's, into the open batch.
 void Shard::commit_changes(Joint& joint) {
-  for (Change& change : joint.changes) emit(std::move(change));
+  for (Change& change : joint.changes) {
+    // What is for a session that has ended meanwhile would stay in the store for nobody.
+    const SessionKey* session = ended_meanwhile_.empty() ? nullptr : session_of(change);
+    if (session == nullptr || !ended_meanwhile_.contains(*session)) emit(std::move(change));
+  }
   joint.changes.clear();
   Session* s = sessions_.find(joint.session);
   if (s != nullptr && s->joint == joint.id) {
@@ -184,7 +206,7 @@ void Shard::commit_changes(Joint& joint) {
     Connection* c = connections_.find(s->connection);
     if (c != nullptr && c->held_until == kPending) hold(s->connection, *c, last_batch_);
   }
-  for (const SessionKey& key : joint.ended) emit(EndSession{key});
+  for (const SessionKey& key : joint.ended) emit_end(key);
 }
 
 void Shard::joint_receipt(JointId id, bool matched) {
@@ -203,6 +225,7 @@ void Shard::joint_stored(JointId id, base::Instant now) {
   if (found == joints_.end()) return;
   const Joint joint = std::move(found->second);
   joints_.erase(found);
+  if (joints_.empty()) ended_meanwhile_.clear();
   for (const auto& [connection, sequence] : joint.acks) {
     Connection* c = connections_.find(connection);
     if (c == nullptr) continue;

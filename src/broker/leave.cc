@@ -214,7 +214,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
       sink_->ended.push_back(s.key);
       ended_with = sink_->id;
     } else {
-      emit(EndSession{s.key});
+      emit_end(s.key);
     }
   }
   if (s.delivery) {

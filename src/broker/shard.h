@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -262,6 +263,7 @@ class Shard {
   void open_joint(JointId id, JointId waiting = 0);
   JointId close_joint();
   void close_part();
+  void emit_end(const SessionKey& key);
   void commit_changes(Joint& joint);
   void joint_receipt(JointId id, bool matched);
   void joint_stored(JointId id, base::Instant now);
@@ -439,6 +441,8 @@ class Shard {
   Joint joint_;            // while it is open
   Joint* sink_ = nullptr;  // where changes go instead of the open batch
   boost::unordered_flat_map<JointId, Joint> joints_;
+  std::set<SessionKey> ended_meanwhile_;  // while joints wait
+  std::size_t prune_ended_at_ = 1'024;
   std::uint64_t next_joint_ = 0;
   std::uint64_t last_batch_ = 0;  // the newest, open or handed over
   std::uint64_t stored_ = 0;      // all batches up to this one

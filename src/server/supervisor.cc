@@ -161,8 +161,12 @@ base::Result<void, std::string> Supervisor::recover() {
   std::size_t retained = 0;
   std::uint64_t queued = 0;
   const auto notice = [this](store::NoticeKind kind, const std::string& text) {
-    const bool good = kind == store::NoticeKind::WritesAgain;
-    log_.write(good ? LogLevel::Info : LogLevel::Error, good ? "store_works_again" : "store_failing", text);
+    switch (kind) {
+      case store::NoticeKind::WritingFails: log_.write(LogLevel::Error, "store_failing", text); break;
+      case store::NoticeKind::WritesAgain: log_.write(LogLevel::Info, "store_works_again", text); break;
+      case store::NoticeKind::ReadingFails: log_.write(LogLevel::Error, "store_unreadable", text); break;
+      case store::NoticeKind::RecordSkipped: log_.write(LogLevel::Error, "store_damaged", text); break;
+    }
   };
   TRY_VOID(store_->recover(
       now,
@@ -346,10 +350,12 @@ bool Supervisor::drain() {
   if (!wait_settled()) return false;
   shards_->join();
   const bool written = close_store();
+  // The store's thread may be in the disk's hands, and cannot be waited for.
+  if (!written) return false;
   shards_.reset();
   store_.reset();
   log_.write(LogLevel::Info, "stopped", "Stopped: all clients were told.");
-  return written;
+  return true;
 }
 
 }  // namespace vigil::server

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdarg>
 #include <system_error>
 
@@ -123,11 +124,35 @@ std::string explain(const std::error_code& error, const std::filesystem::path& d
 // Is there a directory that may be written to? Makes it if not.
 base::Result<void, std::string> prepare(const std::filesystem::path& directory) {
   std::error_code error;
-  std::filesystem::create_directories(directory, error);
+  // What clients said is nobody's but the broker's. A directory that is there is left as it is.
+  if (std::filesystem::create_directories(directory, error)) {
+    std::filesystem::permissions(directory, std::filesystem::perms::owner_all, error);
+  }
   if (!error && !std::filesystem::is_directory(directory, error) && !error) {
     error = std::make_error_code(std::errc::not_a_directory);
   }
   if (!error && ::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) error = {errno, std::generic_category()};
+  if (error) return Err(explain(error, directory));
+  return {};
+}
+
+// RocksDB makes a new store where the file CURRENT is missing, and deletes what it does not know: files of a store that
+// lost it, as an incomplete copy has, would go. (A start that is killed while it makes a new one leaves no such files.)
+base::Result<void, std::string> check_complete(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (std::filesystem::exists(directory / "CURRENT", error)) return {};
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const std::filesystem::path& path = entry.path();
+    const std::string name = path.filename().string();
+    if (path.extension() != ".sst" && path.extension() != ".log") continue;
+    return Err(
+        fmt::format("The store in {} is not complete: it holds {}, and the file CURRENT, which says what belongs to "
+                    "it, is missing. Bring "
+                    "back a copy from before, or all of its files; or move the directory away to begin with an empty "
+                    "store. Nothing was "
+                    "changed.",
+                    directory.string(), name));
+  }
   if (error) return Err(explain(error, directory));
   return {};
 }
@@ -174,11 +199,10 @@ std::string explain(const Status& status, const std::filesystem::path& directory
   }
   if (status.IsCorruption()) {
     return fmt::format(
-        "The store in {} is damaged ({}). Bring back a copy from before; or, if it is the log (a file that ends in "
-        ".log), "
-        "`vigilmq store repair` keeps what stands before the damage and gives up the rest; or move the directory away "
-        "to "
-        "begin with an empty store.",
+        "The store in {} is damaged ({}). Bring back a copy from before. Or keep what is readable: of a damaged log (a "
+        "file that ends in .log) `vigilmq store repair` keeps what stands before the damage; of another damaged file "
+        "`vigilmq store export` writes all that can be read, for `vigilmq store import` into a new directory. Or move "
+        "the directory away to begin with an empty store.",
         directory.string(), text);
   }
   if (status.IsNotSupported()) return fmt::format("The store in {}: {}", directory.string(), status.getState());
@@ -205,7 +229,10 @@ Database::Database(const Options& options, Access access)
 Database::~Database() { close(); }
 
 base::Result<std::unique_ptr<Database>, std::string> Database::open(const Options& options, Access access) {
-  if (access == Access::Write) TRY_VOID(prepare(options.directory));
+  if (access == Access::Write) {
+    TRY_VOID(prepare(options.directory));
+    TRY_VOID(check_complete(options.directory));
+  }
   std::unique_ptr<Database> database(new Database(options, access));
   Status status = database->open_db();
   if (status.ok()) status = database->check_format();
@@ -229,6 +256,12 @@ Status Database::open_db() {
   rocksdb::DB* db = nullptr;
   const std::string path = options_.directory.string();
   std::vector<rocksdb::ColumnFamilyDescriptor> families = setup_->families;
+  for (rocksdb::ColumnFamilyDescriptor& family : families) {
+    if (merging_) break;
+    family.options.disable_auto_compactions = true;
+    family.options.level0_slowdown_writes_trigger = INT_MAX;
+    family.options.level0_stop_writes_trigger = INT_MAX;
+  }
   // A store of an earlier format lacks some, and only a writer makes them.
   if (access_ == Access::ReadOnly) {
     std::erase_if(families, [&](const rocksdb::ColumnFamilyDescriptor& family) {

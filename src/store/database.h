@@ -52,6 +52,10 @@ class Database {
   // After a failed write: closes the database and opens it again, which throws away what was half written and keeps
   // what was written as a whole. Cheap to call while there is no hope.
   rocksdb::Status repair();
+  // From the next repair() on files are not merged any more: it was a damaged one that made writing fail, and it would
+  // again.
+  void leave_files_alone() { merging_ = false; }
+  bool merges_files() const { return merging_; }
   // After repair(): the batch that failed had reached the log after all.
   bool failed_write_is_there() const { return db_->GetLatestSequenceNumber() > sequence_before_write_; }
 
@@ -74,6 +78,7 @@ class Database {
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   std::uint64_t sequence_before_write_ = 0;
   std::uint32_t format_ = 0;
+  bool merging_ = true;
 };
 
 // What went wrong, as a sentence: what, where, and what to do.

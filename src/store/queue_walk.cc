@@ -2,6 +2,8 @@
 
 #include <bit>
 
+#include "store/damage.h"
+
 namespace vigil::store {
 namespace {
 
@@ -22,7 +24,7 @@ QueueWalk::QueueWalk(Database& database, const RunIndex& runs, const broker::Ses
       runs_(runs.from(session, from)),
       reached_(from) {
   singles_->Seek(slice(entry_key({session, from})));
-  if (!singles_->Valid() && !singles_->status().ok()) pass_damage(from);
+  if (!singles_->Valid() && !singles_->status().ok()) pass_damage();
   if (!runs_.empty() && from > runs_.front().first) position_ = static_cast<unsigned>(from - runs_.front().first);
   find_in_runs();
   choose();
@@ -35,41 +37,19 @@ void QueueWalk::next() {
     find_in_runs();
   } else {
     singles_->Next();
-    if (!singles_->Valid() && !singles_->status().ok()) pass_damage(reached_);
+    if (!singles_->Valid() && !singles_->status().ok()) pass_damage();
   }
   choose();
 }
 
-// A block that is damaged holds some hundred entries: the first number that can be read behind it is found by steps
-// that double, and then by halves.
-void QueueWalk::pass_damage(std::uint64_t number) {
-  // (An iterator that has met damage may go on to see it.)
-  const auto readable = [this](std::uint64_t at) {
-    singles_ = scan_up_to(database_, Family::Queue, bound_);
-    singles_->Seek(slice(entry_key({session_, at})));
-    if (!singles_->status().ok() && !singles_->status().IsCorruption()) status_ = singles_->status();
-    return singles_->status().ok();
-  };
-  if (!singles_->status().IsCorruption()) {
-    status_ = singles_->status();
-    return;
+void QueueWalk::pass_damage() {
+  if (singles_->status().IsCorruption()) {
+    damage_ = singles_->status().ToString();
+    const EntryBytes from = entry_key({session_, reached_});
+    singles_ =
+        seek_behind_damage([this] { return scan_up_to(database_, Family::Queue, bound_); }, slice(from).ToStringView());
   }
-  damage_ = singles_->status().ToString();
-  std::uint64_t bad = number;
-  std::uint64_t step = 1;
-  while (!readable(number + step)) {
-    // No number of the session can be read any more, or the disk fails.
-    if (!status_.ok() || step > (UINT64_MAX - number) / 4) return;
-    bad = number + step;
-    step *= 2;
-  }
-  std::uint64_t good = number + step;
-  while (good - bad > 1) {
-    const std::uint64_t middle = bad + (good - bad) / 2;
-    (readable(middle) ? good : bad) = middle;
-    if (!status_.ok()) return;
-  }
-  if (!readable(good) && status_.ok()) status_ = singles_->status();
+  if (!singles_->status().IsCorruption()) status_ = singles_->status();
 }
 
 void QueueWalk::find_in_runs() {

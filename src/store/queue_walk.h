@@ -37,8 +37,8 @@ class QueueWalk {
   // To the next live entry of a run, from `position_` of the run at the front of `runs_`.
   void find_in_runs();
   bool read_run(const Run& run);
-  // The iterator over single entries ended before its time: to the next entry behind the damage, from `number` on.
-  void pass_damage(std::uint64_t number);
+  // The iterator over single entries ended before its time: to the next entry behind the damage.
+  void pass_damage();
   // Which of the two is next.
   void choose();
 

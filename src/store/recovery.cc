@@ -18,6 +18,8 @@ using Give = std::function<void(broker::RecoveredFact&&)>;
 using base::Err;
 
 constexpr std::size_t kWriteAtOnce = std::size_t{1} << 20U;
+// Records that are skipped: so many are said one by one.
+constexpr std::size_t kMostSaid = 10;
 
 // A family from its front, whose keys begin with those of sessions.
 class SessionParts {
@@ -68,6 +70,7 @@ class Recovery {
   rocksdb::Status delete_orphans(SessionParts& from, Family family, const Position* before);
   void abandon(base::Bytes record);
   rocksdb::Status delete_queue(Family family, const Position& session);
+  void used(std::uint64_t number, broker::RecoveredSession& to);
   void skip(const std::string& why);
   rocksdb::Status write_if(std::size_t at_least);
 
@@ -78,6 +81,7 @@ class Recovery {
   const Notice& notice_;
   const Give& give_;
   rocksdb::WriteBatch deletions_;
+  std::size_t skipped_ = 0;
   std::vector<Position> orphaned_;   // sessions that are gone, with entries that are not
   std::vector<Position> abandoned_;  // messages that entries of no session referred to
 };
@@ -176,6 +180,7 @@ void Recovery::queue(SessionParts& from, broker::RecoveredSession& to) {
     // Whose message is elsewhere says where behind its head.
     const auto entry = head && head->shared ? decode_entry(from.record()) : Entry{};
     if (!key || !head || !entry) {
+      if (key) used(key->number, to);
       skip(
           fmt::format("a message of the session {}/{} is not readable", to.session.key.sequence, to.session.key.shard));
       continue;
@@ -199,6 +204,7 @@ void Recovery::runs(SessionParts& from, SessionParts& states, broker::RecoveredS
     const auto key = read_entry_key(from.key());
     const auto entries = decode_run(from.record());
     if (!key || !entries || !order.follows(*key, entries->size())) {
+      if (key) used(key->number + kMostOfRun - 1, to);
       skip(fmt::format("messages of the session {}/{}: {}", session.sequence, session.shard,
                        entries ? "their numbers are not readable" : entries.error()));
       continue;
@@ -217,6 +223,7 @@ void Recovery::runs(SessionParts& from, SessionParts& states, broker::RecoveredS
       const auto entry = head && head->shared ? decode_entry((*entries)[i]) : Entry{};
       if (!head || !entry || head->released) {
         skip(fmt::format("a message of the session {}/{} is not readable", session.sequence, session.shard));
+        used(run.first + i, to);
         run.live &= ~bit;
         continue;
       }
@@ -255,7 +262,9 @@ void Recovery::abandon(base::Bytes record) {
 }
 
 void Recovery::skip(const std::string& why) {
-  if (notice_) notice_(NoticeKind::RecordSkipped, "The store skips " + why + ". `vigilmq store check` shows more.");
+  if (notice_ && ++skipped_ <= kMostSaid) {
+    notice_(NoticeKind::RecordSkipped, "The store skips " + why + ". `vigilmq store check` shows more.");
+  }
 }
 
 rocksdb::Status Recovery::write_if(std::size_t at_least) {
@@ -265,7 +274,18 @@ rocksdb::Status Recovery::write_if(std::size_t at_least) {
   return status;
 }
 
+// What cannot be read is left where it is, so its numbers must not be given out again.
+void Recovery::used(std::uint64_t number, broker::RecoveredSession& to) {
+  constexpr std::uint64_t kNeverReached = std::uint64_t{1} << 62U;
+  if (number < kNeverReached) to.last_number = std::max(to.last_number, number);
+}
+
 rocksdb::Status Recovery::finish() {
+  if (notice_ && skipped_ > kMostSaid) {
+    notice_(
+        NoticeKind::RecordSkipped,
+        fmt::format("The store skips {} more records. `vigilmq store check` shows them all.", skipped_ - kMostSaid));
+  }
   std::sort(abandoned_.begin(), abandoned_.end());
   abandoned_.erase(std::unique(abandoned_.begin(), abandoned_.end()), abandoned_.end());
   for (const Position& message : abandoned_) {

@@ -30,12 +30,15 @@ constexpr std::size_t kMostReserved = std::size_t{1} << 20U;
 // Groups begin so far apart if that brings more batches. Where it does not, it is tried again more and more rarely.
 constexpr std::chrono::microseconds kGather{300};
 constexpr unsigned kMostAtOnce = 64;
+constexpr std::size_t kPruneEnded = 1'024;
 // Messages that were read for several receivers are forgotten after so long without anything to do.
 constexpr milliseconds kRemember{100};
 // How long writing may have to wait for reading and cleaning.
 constexpr milliseconds kBesides{2};
 constexpr milliseconds kRetryEvery{250};
 constexpr std::chrono::seconds kNoticeEvery{10};
+// What has been begun when stop() loses its patience has this long, still.
+constexpr milliseconds kLastWrite{500};
 // The clock floor is this far ahead of the time when it is written, and is written again half way there.
 constexpr std::int64_t kFloorAheadMs = 10'000;
 
@@ -76,16 +79,6 @@ std::size_t bytes_of(const broker::StoreBatch& batch) {
   return sum;
 }
 
-template <class Session>
-bool names(const broker::Change& change, const Session& is_one) {
-  return std::visit(
-      [&](const auto& c) {
-        if constexpr (requires { c.session; }) return is_one(c.session);
-        return false;
-      },
-      change);
-}
-
 }  // namespace
 
 // What is written at once, and who is to be told.
@@ -109,7 +102,10 @@ RocksdbStore::RocksdbStore(std::unique_ptr<Database> database)
       reader_(std::make_unique<QueueReader>(*database_, references_, *runs_, notice_)),
       stored_(broker::kMaxShards) {}
 
-RocksdbStore::~RocksdbStore() { stop({}); }
+RocksdbStore::~RocksdbStore() {
+  stop({});
+  if (thread_.joinable()) thread_.join();
+}
 
 base::Result<std::unique_ptr<RocksdbStore>, std::string> RocksdbStore::open(const Options& options) {
   TRY(auto database, Database::open(options, Access::Write));
@@ -149,12 +145,13 @@ void RocksdbStore::start(Reply reply, Notice notice) {
 
 bool RocksdbStore::stop(base::Duration patience) {
   if (!thread_.joinable()) return complete_;
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    give_up_at_ = Clock::now() + patience;
-  }
+  std::unique_lock lock(mutex_);
+  stopping_ = true;
+  give_up_at_ = Clock::now() + patience;
   wake_.notify_one();
+  // The kernel does not give a thread back while the disk stands still.
+  if (!over_.wait_until(lock, give_up_at_ + kLastWrite, [this] { return thread_over_; })) return false;
+  lock.unlock();
   thread_.join();
   return complete_;
 }
@@ -183,7 +180,10 @@ void RocksdbStore::run() {
     while (going && !waiting_.empty()) going = write_group() && !out_of_patience();
     if (going) going = read_and_clean();
   }
+  const std::lock_guard lock(mutex_);
   complete_ = going;
+  thread_over_ = true;
+  over_.notify_one();
 }
 
 bool RocksdbStore::take_submitted() {
@@ -245,6 +245,7 @@ bool RocksdbStore::write_group() {
     if (!held_.empty()) ended_.insert(key);
   }
   if (held_.empty()) ended_.clear();
+  if (ended_.size() >= prune_ended_at_) prune_ended();
   backlog_bytes_.fetch_sub(group.bytes, std::memory_order_relaxed);
   answer(group);
   std::move(group.loads.begin(), group.loads.end(), std::back_inserter(loads_));
@@ -295,12 +296,28 @@ void RocksdbStore::commit_joint(broker::JointId joint, broker::ShardId committer
     held_bytes_.fetch_sub(held.bytes, std::memory_order_relaxed);
     if (!ended_.empty()) {
       std::erase_if(held.changes, [this](const broker::Change& change) {
-        return names(change, [this](const broker::SessionKey& key) { return ended_.contains(key); });
+        const broker::SessionKey* session = broker::session_of(change);
+        return session != nullptr && ended_.contains(*session);
       });
     }
     group.sets.push_back({held.at, std::move(held.changes)});
   }
   held_.erase(it);
+}
+
+// Keeps those that a part still names: with joint changes always under way the others would never go.
+void RocksdbStore::prune_ended() {
+  boost::unordered_flat_set<broker::Position, PositionHash> named;
+  for (const auto& [joint, parts] : held_) {
+    for (const Held& held : parts) {
+      for (const broker::Change& change : held.changes) {
+        const broker::SessionKey* session = broker::session_of(change);
+        if (session != nullptr && ended_.contains(*session)) named.insert(*session);
+      }
+    }
+  }
+  ended_ = std::move(named);
+  prune_ended_at_ = std::max(kPruneEnded, 2 * ended_.size());
 }
 
 void RocksdbStore::raise_clock_floor(base::Instant now, rocksdb::WriteBatch& batch) {
@@ -384,28 +401,45 @@ bool RocksdbStore::commit(rocksdb::WriteBatch& batch) {
 }
 
 bool RocksdbStore::insist(rocksdb::WriteBatch& batch, const rocksdb::Status& failure) {
-  next_notice_ = {};
-  tell_failure(failure);
+  bool told = tell_failure(failure);
+  leave_damage_alone(failure);
   for (;;) {
     if (!pause(kRetryEvery)) return false;
     rocksdb::Status status = database_->repair();
     if (status.ok() && database_->failed_write_is_there()) break;
     if (status.ok()) status = database_->write(batch);
     if (status.ok()) break;
-    tell_failure(status);
+    told = tell_failure(status) || told;
+    leave_damage_alone(status);
   }
-  if (notice_) notice_(NoticeKind::WritesAgain, "The store writes again; nothing was lost.");
+  if (told && notice_) notice_(NoticeKind::WritesAgain, "The store writes again; nothing was lost.");
   return true;
 }
 
-void RocksdbStore::tell_failure(const rocksdb::Status& failure) {
+// A damaged file that is to be merged with others makes every write fail from then on, although nothing is wrong with
+// what is written.
+void RocksdbStore::leave_damage_alone(const rocksdb::Status& failure) {
+  if (!failure.IsCorruption() || !database_->merges_files()) return;
+  database_->leave_files_alone();
+  if (!notice_) return;
+  notice_(
+      NoticeKind::RecordSkipped,
+      fmt::format("A file of the store in {} is damaged: {}. All that can be read is served and all that comes is "
+                  "written, but the store grows: its files are not merged any more. Stop the broker soon, save what is "
+                  "readable with `vigilmq store export` and `vigilmq store import`, and look after the disk.",
+                  database_->directory().string(), failure.ToString()));
+}
+
+// False if it was told a short time ago, or is nothing that room on the disk would mend.
+bool RocksdbStore::tell_failure(const rocksdb::Status& failure) {
   const Clock::time_point now = Clock::now();
-  if (!notice_ || now < next_notice_) return;
+  if (!notice_ || now < next_notice_ || failure.IsCorruption()) return false;
   next_notice_ = now + kNoticeEvery;
   notice_(NoticeKind::WritingFails,
           fmt::format("The store cannot write to {}: {}. Nothing is acknowledged until it can; it keeps trying. Make "
                       "room on the disk, or mend it.",
                       database_->directory().string(), failure.ToString()));
+  return true;
 }
 
 bool RocksdbStore::pause(milliseconds time) {

@@ -110,6 +110,7 @@ class RocksdbStore final : public Store {
   bool write_group();
   void gather(Submitted&& from, Group& group);
   void commit_joint(broker::JointId joint, broker::ShardId committer, Group& group);
+  void prune_ended();
   void raise_clock_floor(base::Instant now, rocksdb::WriteBatch& batch);
   void answer(Group& group);
 
@@ -124,7 +125,8 @@ class RocksdbStore final : public Store {
   bool insist(rocksdb::WriteBatch& batch, const rocksdb::Status& failure);
   bool pause(std::chrono::milliseconds time);
   bool out_of_patience();
-  void tell_failure(const rocksdb::Status& failure);
+  bool tell_failure(const rocksdb::Status& failure);
+  void leave_damage_alone(const rocksdb::Status& failure);
 
   std::unique_ptr<Database> database_;
   References references_;
@@ -139,6 +141,8 @@ class RocksdbStore final : public Store {
   std::vector<Submitted> incoming_;
   bool asleep_ = false;
   bool stopping_ = false;
+  bool thread_over_ = false;
+  std::condition_variable over_;
   Clock::time_point give_up_at_;
   std::atomic<std::size_t> backlog_bytes_ = 0;
   std::atomic<std::size_t> held_bytes_ = 0;  // of it: parts whose joint is not committed
@@ -150,6 +154,7 @@ class RocksdbStore final : public Store {
   boost::unordered_flat_map<broker::JointId, std::vector<Held>> held_;
   // Sessions that ended while parts are held: what the parts say of them is void.
   boost::unordered_flat_set<broker::Position, PositionHash> ended_;
+  std::size_t prune_ended_at_ = 0;
   std::deque<Load> loads_;
   std::deque<Sweep> sweeps_;
   std::deque<Purge> purges_;

@@ -467,37 +467,44 @@ TEST(RocksdbStore, SaysThatItIsDamaged) {
   EXPECT_NE(opened.error().find("vigilmq store repair"), std::string::npos) << opened.error();
 }
 
-// A block in the middle of a queue is damaged while the broker runs: what lies before it and behind it is served.
-TEST(RocksdbStore, GoesOnBehindADamagedBlock) {
-  constexpr std::uint64_t kMessages = 2'000;
-  const TempDirectory directory;
+// A store whose queue of session 1 has so many messages, in files.
+void make_long_queue(const std::filesystem::path& directory, std::uint64_t messages) {
   base::Random random(7);
   {
-    Driver store(directory.path());
+    Driver store(directory);
     store.start();
     store.write({session(1, "a")});
-    for (std::uint64_t number = 1; number <= kMessages; ++number) {
+    for (std::uint64_t number = 1; number <= messages; ++number) {
       std::string payload;
       while (payload.size() < 300) payload += static_cast<char>(random.below(256));  // nothing to compress
       store.write({enqueue(1, number, message("t", payload, number))});
     }
+    store.write({session(2, "b"), enqueue(2, 1, message("t", "last", messages + 1))});
   }
-  {
-    auto database = Database::open({.directory = directory.path()}, Access::Write);
-    ASSERT_TRUE((*database)->db().Flush({}, (*database)->family(Family::Queue)).ok());
-  }
-  Driver store(directory.path());
-  EXPECT_EQ(store.recover().sessions.at("a").queued, kMessages);
-  store.start();
+  auto database = Database::open({.directory = directory}, Access::Write);
+  ASSERT_TRUE((*database)->db().Flush({}, (*database)->family(Family::Queue)).ok());
+}
+
+void damage_largest_file(const std::filesystem::path& directory) {
   std::filesystem::path largest;
-  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
     if (entry.path().extension() != ".sst") continue;
     if (largest.empty() || entry.file_size() > std::filesystem::file_size(largest)) largest = entry.path();
   }
   std::fstream file(largest, std::ios::in | std::ios::out | std::ios::binary);
   file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(largest) / 2));
   file << "damage";
-  file.close();
+}
+
+// A block in the middle of a queue is damaged while the broker runs: what lies before it and behind it is served.
+TEST(RocksdbStore, GoesOnBehindADamagedBlock) {
+  constexpr std::uint64_t kMessages = 2'000;
+  const TempDirectory directory;
+  make_long_queue(directory.path(), kMessages);
+  Driver store(directory.path());
+  EXPECT_EQ(store.recover().sessions.at("a").queued, kMessages);
+  store.start();
+  damage_largest_file(directory.path());
 
   std::set<std::uint64_t> got;
   std::uint64_t from = 1;
@@ -517,6 +524,71 @@ TEST(RocksdbStore, GoesOnBehindADamagedBlock) {
   ASSERT_FALSE(notices.empty());
   EXPECT_EQ(notices.front().first, NoticeKind::RecordSkipped);
   EXPECT_NE(notices.front().second.find("checksum"), std::string::npos) << notices.front().second;
+}
+
+// What a copy that lacks a file, or a file system that was mended, leaves: not to be taken for an empty store.
+TEST(RocksdbStore, DoesNotBeginAnewOverTheFilesOfAnother) {
+  const TempDirectory directory;
+  make_long_queue(directory.path(), 10);
+  std::filesystem::rename(directory.path() / "CURRENT", directory.path() / "elsewhere");
+  std::set<std::filesystem::path> before;
+  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) before.insert(entry.path());
+  for (int start = 0; start < 2; ++start) {
+    const auto opened = RocksdbStore::open({.directory = directory.path()});
+    ASSERT_FALSE(opened.has_value());
+    EXPECT_NE(opened.error().find("CURRENT"), std::string::npos) << opened.error();
+    std::set<std::filesystem::path> after;
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path())) after.insert(entry.path());
+    EXPECT_EQ(after, before);
+  }
+  std::filesystem::rename(directory.path() / "elsewhere", directory.path() / "CURRENT");
+  Driver store(directory.path());
+  EXPECT_EQ(store.recover().sessions.at("a").queued, 10U);
+}
+
+TEST(RocksdbStore, KeepsItsDirectoryToItself) {
+  const TempDirectory directory;
+  const auto made = directory.path() / "made";
+  {
+    Driver store(made);
+  }
+  EXPECT_EQ(std::filesystem::status(made).permissions(), std::filesystem::perms::owner_all);
+  std::filesystem::permissions(made, std::filesystem::perms::owner_all | std::filesystem::perms::group_read);
+  {
+    Driver store(made);
+  }
+  EXPECT_EQ(std::filesystem::status(made).permissions(),
+            std::filesystem::perms::owner_all | std::filesystem::perms::group_read);
+}
+
+// A file that is to be merged is damaged: RocksDB refuses every write from then on, whatever it is, until it is opened
+// anew; and again when it comes back to that file.
+TEST(Database, WritesOnWithADamagedFile) {
+  const TempDirectory directory;
+  make_long_queue(directory.path(), 500);
+  auto database = std::move(*Database::open({.directory = directory.path()}, Access::Write));
+  damage_largest_file(directory.path());
+  const auto put = [&] {
+    rocksdb::WriteBatch batch;
+    batch.Put(database->family(Family::Presence), "client", "record");
+    return database->write(batch);
+  };
+  // As merging in the background would.
+  const auto merge = [&] {
+    rocksdb::CompactRangeOptions options;
+    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+    return database->db().CompactRange(options, database->family(Family::Queue), nullptr, nullptr);
+  };
+  EXPECT_TRUE(put().ok());
+  EXPECT_TRUE(merge().IsCorruption());
+  EXPECT_TRUE(put().IsCorruption());
+  EXPECT_TRUE(database->repair().ok());
+  EXPECT_TRUE(put().ok());
+  EXPECT_FALSE(database->db().GetOptions(database->family(Family::Queue)).disable_auto_compactions);
+  database->leave_files_alone();
+  EXPECT_TRUE(database->repair().ok());
+  EXPECT_TRUE(put().ok());
+  EXPECT_TRUE(database->db().GetOptions(database->family(Family::Queue)).disable_auto_compactions);
 }
 
 TEST(RocksdbStore, StartsAboveEveryTimeThatWasUsed) {

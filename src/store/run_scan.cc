@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "store/damage.h"
 #include "store/run_index.h"
 #include "store/run_record.h"
 
@@ -13,25 +14,24 @@ constexpr const char* kNoRun = "what is left of a run of queued messages is note
 }  // namespace
 
 rocksdb::Status for_each_entry_in_runs(Database& database, const RunEyes& see) {
-  const auto it = database.scan(Family::Runs, Database::sequential());
   const auto states = database.scan(Family::RunStates, Database::sequential());
   RunOrder order;
   states->SeekToFirst();
-  for (it->SeekToFirst(); it->Valid(); it->Next()) {
-    const auto key = read_entry_key(bytes(it->key()));
-    const auto entries = decode_run(bytes(it->value()));
+  const auto look_at = [&](rocksdb::Iterator& run) {
+    const auto key = read_entry_key(bytes(run.key()));
+    const auto entries = decode_run(bytes(run.value()));
     if (!key || !entries) {
       see.damage(entries ? "the key of a run of queued messages is not readable" : entries.error());
-      continue;
+      return;
     }
     if (!order.follows(*key, entries->size())) {
       see.damage(fmt::format("a run of the session {}/{} has numbers that another one has, too", key->session.sequence,
                              key->session.shard));
-      continue;
+      return;
     }
     std::uint64_t live = Run::all(static_cast<unsigned>(entries->size()));
-    for (; states->Valid() && states->key().compare(it->key()) <= 0; states->Next()) {
-      if (states->key() != it->key()) {
+    for (; states->Valid() && states->key().compare(run.key()) <= 0; states->Next()) {
+      if (states->key() != run.key()) {
         see.damage(kNoRun);
       } else if (const auto state = decode_number(bytes(states->value()))) {
         live &= *state;
@@ -49,11 +49,13 @@ rocksdb::Status for_each_entry_in_runs(Database& database, const RunEyes& see) {
         see.entry({key->session, key->number + i}, (*entries)[i]);
       }
     }
-  }
-  if (it->status().ok()) {
-    for (; states->Valid(); states->Next()) see.damage(kNoRun);
-  }
-  return it->status().ok() ? states->status() : it->status();
+  };
+  const rocksdb::Status status = for_each_readable(
+      [&] { return database.scan(Family::Runs, Database::sequential()); }, look_at,
+      [&](const rocksdb::Status& damage) { see.damage("runs in a damaged block: " + damage.ToString()); });
+  if (!status.ok()) return status;
+  for (; states->Valid(); states->Next()) see.damage(kNoRun);
+  return states->status();
 }
 
 }  // namespace vigil::store

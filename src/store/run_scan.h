@@ -16,7 +16,7 @@ struct RunEyes {
   std::function<void(const std::string& what)> damage;
 };
 
-// In the order of their sessions and numbers. Stops at what RocksDB cannot read.
+// In the order of their sessions and numbers; what stands in damaged blocks is passed over, and told as damage.
 rocksdb::Status for_each_entry_in_runs(Database& database, const RunEyes& see);
 
 }  // namespace vigil::store

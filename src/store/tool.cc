@@ -14,6 +14,7 @@
 #include <rocksdb/write_batch.h>
 #include <boost/unordered/unordered_flat_set.hpp>
 
+#include "store/damage.h"
 #include "store/database.h"
 #include "store/json_records.h"
 #include "store/record_codec.h"
@@ -58,12 +59,12 @@ Opened open_stopped(const std::filesystem::path& directory, Access access) {
                         access);
 }
 
-// Every record of a family, in order; stops at what RocksDB cannot read.
-template <class See>
-rocksdb::Status for_each(Database& database, Family family, See see) {
-  const auto it = database.scan(family, Database::sequential());
-  for (it->SeekToFirst(); it->Valid(); it->Next()) see(bytes(it->key()), bytes(it->value()));
-  return it->status();
+// Every record of a family that can be read, in order; tells of what cannot.
+template <class See, class Damaged>
+rocksdb::Status for_each(Database& database, Family family, See see, Damaged damaged) {
+  return for_each_readable([&] { return database.scan(family, Database::sequential()); },
+                           [&](rocksdb::Iterator& it) { see(bytes(it.key()), bytes(it.value())); },
+                           [&](const rocksdb::Status& status) { damaged(status.ToString()); });
 }
 
 std::string text(const Position& position) { return fmt::format("{}/{}", position.sequence, position.shard); }
@@ -101,11 +102,14 @@ int inspect(Database& database, std::ostream& out, std::ostream& err) {
   std::uint64_t clock = 0;
   for (std::size_t i = 0; i < kFamilies; ++i) {
     const auto family = static_cast<Family>(i);
-    const rocksdb::Status status = for_each(database, family, [&](base::Bytes key, base::Bytes value) {
-      ++sum.records[i];
-      if (family == Family::Queue) add_entry(value, sum);
-      if (family == Family::Meta && base::as_text(key) == kClockKey) clock = decode_number(value).value_or(0);
-    });
+    const rocksdb::Status status = for_each(
+        database, family,
+        [&](base::Bytes key, base::Bytes value) {
+          ++sum.records[i];
+          if (family == Family::Queue) add_entry(value, sum);
+          if (family == Family::Meta && base::as_text(key) == kClockKey) clock = decode_number(value).value_or(0);
+        },
+        [&](const std::string&) { ++sum.unreadable; });
     if (!status.ok()) {
       err << explain(status, database.directory()) << '\n';
       return 1;
@@ -191,8 +195,11 @@ int Check::run() {
     return 0;
   }
   err_ << fmt::format(
-      "{} findings in {}. A broker skips what it cannot read and serves the rest. Bring back a copy from before; or, "
-      "to keep what is readable: `vigilmq store export`, then `vigilmq store import` into a new directory.\n",
+      "{} findings in {}. A broker skips records that it does not understand, and serves the rest; with a block that "
+      "cannot "
+      "be read it does not start. Bring back a copy from before; or, to keep what is readable: `vigilmq store export`, "
+      "then "
+      "`vigilmq store import` into a new directory.\n",
       findings_, database_.directory().string());
   return 1;
 }
@@ -205,8 +212,9 @@ void Check::checksums() {
 }
 
 void Check::decode_all(Family family) {
-  const rocksdb::Status status =
-      for_each(database_, family, [&](base::Bytes key, base::Bytes value) { decode(family, key, value); });
+  const rocksdb::Status status = for_each(
+      database_, family, [&](base::Bytes key, base::Bytes value) { decode(family, key, value); },
+      [&](const std::string& what) { finding(fmt::format("a part of {} cannot be read: {}", name(family), what)); });
   if (!status.ok()) finding(fmt::format("{} cannot be read to its end: {}", name(family), status.ToString()));
 }
 
@@ -289,7 +297,9 @@ int export_all(Database& database, std::ostream& out, std::ostream& err) {
                                                   write(Family::Queue, entry_key(key), record);
                                                 },
                                                 [&](const std::string& what) { leave_out(family, what); }})
-            : for_each(database, family, [&](base::Bytes key, base::Bytes value) { write(family, key, value); });
+            : for_each(
+                  database, family, [&](base::Bytes key, base::Bytes value) { write(family, key, value); },
+                  [&](const std::string& what) { leave_out(family, "all that stands in a damaged block: " + what); });
     if (!status.ok()) {
       ++left_out;
       err << fmt::format("{} cannot be read to its end: {}\n", name(family), status.ToString());
@@ -307,6 +317,7 @@ base::Result<std::uint64_t, std::string> import_lines(Database& database, std::i
   rocksdb::WriteBatch batch;
   std::uint64_t number = 0;
   std::string line;
+  boost::unordered_flat_set<std::string> once;
   const auto write = [&](std::size_t at_least) -> base::Result<void, std::string> {
     if (batch.GetDataSize() < at_least || batch.Count() == 0) return {};
     const rocksdb::Status status = database.write(batch);
@@ -321,6 +332,11 @@ base::Result<std::uint64_t, std::string> import_lines(Database& database, std::i
     if (json.is_discarded()) return Err(fmt::format("Line {} is no JSON.", number));
     const auto record = record_from_json(json);
     if (!record) return Err(fmt::format("Line {} is no record of a store: {}.", number, record.error()));
+    // RocksDB forgets such keys only if they were written once.
+    if ((record->family == Family::Queue || record->family == Family::Messages) &&
+        !once.insert(fmt::format("{}{}", name(record->family), slice(record->key).ToStringView())).second) {
+      return Err(fmt::format("Line {} says again what an earlier line has said: each message may come once.", number));
+    }
     batch.Put(database.family(record->family), slice(record->key), slice(record->value));
     TRY_VOID(write(kWriteAtOnce));
   }

@@ -13,6 +13,7 @@
 #include <sstream>
 #include <string>
 
+#include "base/random.h"
 #include "broker/presence_record.h"
 #include "store/json_records.h"
 #include "store/record_codec.h"
@@ -156,6 +157,66 @@ TEST(StoreTool, FindsWhatIsDamaged) {
   store.start();
   EXPECT_EQ(store.load({.key = session_key(2), .most = 10, .most_bytes = 1'000}).messages.size(), 2U);
   EXPECT_EQ(store.notices().size(), 2U);
+}
+
+// All that can be read is exported, on both sides of a damaged block.
+TEST(StoreTool, ExportsWhatIsReadable) {
+  const TempDirectory directory;
+  constexpr std::uint64_t kMessages = 2'000;
+  base::Random random(5);
+  {
+    Driver store(directory.path());
+    store.start();
+    store.write({session(1, "a"), session(2, "b")});
+    for (std::uint64_t number = 1; number <= kMessages; ++number) {
+      std::string payload;
+      while (payload.size() < 300) payload += static_cast<char>(random.below(256));  // nothing to compress
+      const auto one = message("t", payload, number);
+      store.write({broker::Enqueue{session_key(1), number, one, {.qos = mqtt::QoS::AtLeastOnce}}});
+    }
+    store.write(
+        {broker::Enqueue{session_key(2), 1, message("t", "behind it", 5'000), {.qos = mqtt::QoS::AtLeastOnce}}});
+  }
+  {
+    auto database = Database::open({.directory = directory.path()}, Access::Write);
+    ASSERT_TRUE((*database)->db().Flush({}, (*database)->family(Family::Queue)).ok());
+  }
+  std::filesystem::path largest;
+  for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+    if (entry.path().extension() != ".sst") continue;
+    if (largest.empty() || entry.file_size() > std::filesystem::file_size(largest)) largest = entry.path();
+  }
+  {
+    std::fstream file(largest, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(largest) / 2));
+    file << "damage";
+  }
+  const Result checked = use(Command::Check, directory.path());
+  EXPECT_EQ(checked.status, 1);
+  EXPECT_NE(checked.err.find("a part of queue cannot be read"), std::string::npos) << checked.err;
+  const auto refused = RocksdbStore::open({.directory = directory.path()});
+  ASSERT_TRUE(refused.has_value());
+  const auto recovered = (*refused)->recover(kNow, [](broker::RecoveredFact&&) {}, {});
+  ASSERT_FALSE(recovered.has_value());
+  EXPECT_NE(recovered.error().find("vigilmq store export"), std::string::npos) << recovered.error();
+  (*refused)->stop(kPatience);
+
+  const Result exported = use(Command::Export, directory.path());
+  EXPECT_EQ(exported.status, 1);
+  EXPECT_NE(exported.err.find("left out, of queue"), std::string::npos) << exported.err;
+  const TempDirectory parent;
+  EXPECT_EQ(use(Command::Import, parent.path() / "new", exported.out).status, 0);
+  Driver store(parent.path() / "new");
+  const Contents contents = store.recover();
+  EXPECT_GT(contents.sessions.at("a").queued, kMessages - 100);
+  EXPECT_LT(contents.sessions.at("a").queued, kMessages);
+  EXPECT_EQ(contents.sessions.at("b").queued, 1U);
+  // The same message twice would come back from the dead.
+  std::string twice = exported.out;
+  twice += exported.out.substr(exported.out.find(R"({"kind":"queued")"));
+  const Result again = use(Command::Import, parent.path() / "other", twice);
+  EXPECT_EQ(again.status, 1);
+  EXPECT_NE(again.err.find("says again"), std::string::npos) << again.err;
 }
 
 // What no broker writes, but a damaged store may hold: runs with the same numbers, and at the end of all numbers; an
