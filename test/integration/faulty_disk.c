@@ -10,6 +10,7 @@
 //   stall_sync  the same for syncs only
 //   enospc      each of them but sync fails: the disk is full
 //   eio         each of them fails: the disk is broken
+//   eio_read    reads of tables fail, at their place
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -97,6 +98,20 @@ static int trouble(int fd, int sync) {
     }                                                 \
     return real arguments;                            \
   }
+
+#define WRAP_READ(name, offset)                                       \
+  ssize_t name(int fd, void* data, size_t size, offset at) {          \
+    static ssize_t (*real)(int, void*, size_t, offset);               \
+    if (real == NULL) real = REAL(name);                              \
+    if (control != NULL && mode_is("eio_read") && ours(fd)) {         \
+      __atomic_add_fetch(&control->refused, 1, __ATOMIC_SEQ_CST);     \
+      errno = EIO;                                                    \
+      return -1;                                                      \
+    }                                                                 \
+    return real(fd, data, size, at);                                  \
+  }
+WRAP_READ(pread, off_t)
+WRAP_READ(pread64, off64_t)
 
 WRAP(ssize_t, write, 0, (int fd, const void* data, size_t size), (fd, data, size))
 WRAP(ssize_t, pwrite, 0, (int fd, const void* data, size_t size, off_t at), (fd, data, size, at))

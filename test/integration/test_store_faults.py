@@ -322,6 +322,60 @@ def test_clients_that_come_again_and_again_while_the_disk_is_full(disk, start_on
     assert broker.client("device-1", clean=False, props=KEPT).connack.reason == 0
 
 
+def test_a_disk_that_cannot_be_read_for_a_while(disk, start_on_disk):
+    """What waits stays where it is, and nothing overtakes it: all of it comes, in order, when it can be read again."""
+    broker = start_on_disk({"store.cache": "1MiB"})
+    away(broker, "reader", "kept/#", 1)
+    writer = broker.client("writer", keep_alive=2)
+    count = 3000
+    for number in range(count):
+        # One after another, so that each is a record of its own, and with nothing to compress.
+        writer.publish("kept/x", f"{number} ".encode() + os.urandom(200), 1)
+    broker.restart("SIGTERM")  # what it writes at its end is in tables then
+    broker.restart("SIGTERM")
+    disk.set("eio_read")
+    refused = disk.counter("refused")
+    reader = broker.client("reader", clean=False, props=KEPT, keep_alive=2)
+    assert reader.connack.session_present
+    broker.wait_log("cannot read messages of the session", timeout=5)
+    assert disk.counter("refused") > refused
+    writer = broker.client("writer", keep_alive=2)
+    writer.publish("kept/x", f"{count} later", 1)
+    got = []
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        reader.send(wire.PING)
+        try:
+            while True:
+                packet = reader.recv(0.2)
+                if packet.kind == wire.PUBLISH:
+                    got.append(int(packet.payload.split()[0]))
+                    reader.send(wire.ack(wire.PUBACK, packet.packet_id))
+        except TimeoutError:
+            pass
+    assert got == list(range(len(got))) and len(got) < count
+    disk.set("ok")
+    while len(got) <= count:
+        packet = reader.recv(20)
+        if packet.kind == wire.PUBLISH:
+            got.append(int(packet.payload.split()[0]))
+            reader.send(wire.ack(wire.PUBACK, packet.packet_id))
+    assert got == list(range(count + 1))
+
+
+def test_a_stop_while_the_disk_stands_still(disk, start_on_disk):
+    """It cannot be waited for: the broker says so, and ends."""
+    broker = start_on_disk({"drain_timeout_s": 2})
+    away(broker, "reader", "kept/#", 1)
+    writer = broker.client("writer")
+    disk.set("stall")
+    writer.send(wire.publish("kept/x", b"x", 1, 1))
+    writer.quiet(0.3)
+    broker.tell_to_stop()
+    assert broker.process.wait(15) == 1
+    assert "could not be written" in broker.log_of_this_life()
+
+
 @pytest.mark.parametrize("fault, words", [("enospc", "[Nn]o space|full"), ("eio", "Input/output error")])
 def test_a_disk_that_is_full_or_broken_for_a_while(disk, start_on_disk, fault, words):
     """Said plainly; acknowledgements wait; it goes on by itself, and nothing that was acknowledged is lost."""
