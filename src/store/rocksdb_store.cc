@@ -37,6 +37,7 @@ constexpr milliseconds kRemember{100};
 constexpr milliseconds kBesides{2};
 constexpr milliseconds kRetryEvery{250};
 constexpr std::chrono::seconds kNoticeEvery{10};
+constexpr std::chrono::seconds kNoticesApart{2};
 // What has been begun when stop() loses its patience has this long, still.
 constexpr milliseconds kLastWrite{500};
 // The clock floor is this far ahead of the time when it is written, and is written again half way there.
@@ -401,6 +402,8 @@ bool RocksdbStore::commit(rocksdb::WriteBatch& batch) {
 }
 
 bool RocksdbStore::insist(rocksdb::WriteBatch& batch, const rocksdb::Status& failure) {
+  // A new trouble is said at once, unless the last one has only just been said.
+  next_notice_ = std::min(next_notice_, next_notice_ - kNoticeEvery + kNoticesApart);
   bool told = tell_failure(failure);
   leave_damage_alone(failure);
   for (;;) {
