@@ -5,6 +5,7 @@ process id. Nothing that was not started here is touched.
 """
 
 import ctypes
+import json
 import os
 import pathlib
 import platform
@@ -188,10 +189,26 @@ def start_floor(binary):
     return Broker("floor", [str(binary), str(port)], port, directory)
 
 
-# name: (binary on the PATH, how to start it, newest protocol it speaks, Debian's package)
+AEDES = ROOT / "bench" / "aedes"
+
+
+def aedes_version():
+    """None if it is not installed."""
+    package = AEDES / "node_modules" / "aedes" / "package.json"
+    if not package.exists() or not shutil.which("node"):
+        return None
+    return json.loads(package.read_text())["version"]
+
+
+def start_aedes():
+    directory, port = tempfile.TemporaryDirectory(prefix="bench-aedes-"), free_port()
+    return Broker("aedes", ["node", str(AEDES / "broker.js"), str(port)], port, directory)
+
+
+# name: (binary on the PATH, how to start it, newest protocol it speaks, how to install it)
 PEERS = {
-    "mosquitto": ("mosquitto", start_mosquitto, 5, "mosquitto"),
-    "nats-server": ("nats-server", start_nats_server, 4, "nats-server"),
+    "mosquitto": ("mosquitto", start_mosquitto, 5, "apt-get install mosquitto"),
+    "nats-server": ("nats-server", start_nats_server, 4, "apt-get install nats-server"),
 }
 
 
