@@ -2,11 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
-
-#include <boost/container/small_vector.hpp>
 
 #include "broker/change.h"
 #include "broker/ids.h"
@@ -37,7 +36,7 @@ struct SharePick {
 struct PublishMail {
   MessagePtr message;
   bool plain = false;  // the receiver has (or may have) ordinary subscriptions that match, or is to retain it
-  boost::container::small_vector<SharePick, 1> shares;
+  std::vector<SharePick> shares;
   ReceiptToken receipt;
   std::uint8_t hops = 0;  // how often it was passed on because a share group's members had gone
   bool at_once = false;   // had no time to live when it was accepted: for those who are connected
@@ -77,8 +76,9 @@ struct SystemReplyMail {
   std::uint32_t next = 0;  // 0: that was all
 };
 
+// (Elsewhere, because every mail is as large as the largest.)
 struct StatsMail {
-  Stats stats;
+  std::shared_ptr<const Stats> stats;
 };
 
 struct Mail {

@@ -30,8 +30,14 @@ bool Effects::empty() const {
 
 void Effects::clear() {
   store.clear();
-  for (auto& list : mail) list.clear();
-  for (auto& list : late_mail) list.clear();
+  // What a burst needed is not kept for the next one.
+  constexpr std::size_t kMailsKept = 1'024;
+  for (auto* lists : {&mail, &late_mail}) {
+    for (std::vector<Mail>& list : *lists) {
+      if (list.capacity() > kMailsKept) std::vector<Mail>().swap(list);
+      list.clear();
+    }
+  }
   closes.clear();
   handovers.clear();
   tcp_timeouts.clear();

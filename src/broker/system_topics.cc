@@ -151,7 +151,7 @@ void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
 void Shard::publish_broker_stats(base::Instant now) {
   all_stats_[setup_.id] = stats();
   if (setup_.id != 0) {
-    post(0, StatsMail{stats()});
+    post(0, StatsMail{std::make_shared<const Stats>(stats())});
     return;
   }
   if (!limits().sys_enabled) return;

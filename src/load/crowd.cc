@@ -286,7 +286,7 @@ void Crowd::write_to(std::size_t client) {
   }
   if (one.written == one.out.size()) {
     if (one.out.capacity() > kOutKept) {
-      one.out = {};
+      std::string().swap(one.out);
     } else {
       one.out.clear();
     }
@@ -303,7 +303,7 @@ void Crowd::close(Client& client) {
   if (client.state == State::Connecting || client.state == State::Greeting) --connecting_;
   client.fd.reset();
   client.state = State::Gone;
-  client.out = {};
+  std::string().swap(client.out);
   client.written = 0;
 }
 

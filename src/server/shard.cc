@@ -25,6 +25,7 @@ constexpr std::size_t kHurriedBytes = std::size_t{16} * 1024;
 // After so much input what it brought about is done before more is taken in: outboxes are bounded.
 constexpr std::size_t kBytesPerStep = std::size_t{256} * 1024;
 constexpr std::size_t kMailsPerStep = 1'000;
+constexpr std::size_t kMailsKept = 1'024;  // room for so many is kept
 // The same of what is to be stored: a message for a thousand absent sessions is a thousand changes, some 200 bytes each
 // until they are written. In a turn so many are taken from clients; who wants more waits for the next.
 constexpr std::size_t kChangesPerStep = 8'192;
@@ -262,6 +263,7 @@ bool Shard::read_once(PeerId id, Peer& peer) {
 
 void Shard::take_mail() {
   if (mail_taken_ == mail_in_.size()) {
+    if (mail_in_.capacity() > kMailsKept) std::vector<broker::Mail>().swap(mail_in_);
     mail_in_.clear();
     mail_taken_ = 0;
     if (!mail_.drain(mail_in_)) return;
