@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "io/socket.h"
+#include "server/peer.h"
 
 namespace vigil::server {
 namespace {
@@ -117,6 +118,7 @@ base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const
       io::Result<Listening> opened = open(endpoint, access);
       if (opened) {
         opened->listener = static_cast<std::uint16_t>(i);
+        if (!endpoint.is_unix()) prepare_for_peers(opened->fd.get(), listeners[i]);
         all.push_back(std::move(*opened));
       } else if (!if_available || !is_missing_address(opened.error())) {
         return base::Err(listen_failure(endpoint, opened.error(), listeners[i].socket_group));

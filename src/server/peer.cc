@@ -26,18 +26,20 @@ int whole_seconds(base::Duration time) {
 }  // namespace
 
 // A Unix socket knows none of these options, and needs none.
-Peer::Peer(io::Fd fd, Seats::Seat seat, const ListenerConfig& listener) : fd_(std::move(fd)), seat_(std::move(seat)) {
-  static_cast<void>(io::set_no_delay(fd_.get()));
-  static_cast<void>(io::set_unsent_low_water(fd_.get(), kUnsentLowWater));
+void prepare_for_peers(int listening, const ListenerConfig& listener) {
+  static_cast<void>(io::set_no_delay(listening));
+  static_cast<void>(io::set_unsent_low_water(listening, kUnsentLowWater));
   if (listener.tcp_keepalive_idle > base::Duration::zero()) {
-    static_cast<void>(io::set_keep_alive(fd_.get(), {.idle_s = whole_seconds(listener.tcp_keepalive_idle),
+    static_cast<void>(io::set_keep_alive(listening, {.idle_s = whole_seconds(listener.tcp_keepalive_idle),
                                                      .interval_s = whole_seconds(listener.tcp_keepalive_interval),
                                                      .count = static_cast<int>(listener.tcp_keepalive_count)}));
   }
   if (const base::Duration timeout = listener.user_timeout(0); timeout > base::Duration::zero()) {
-    set_user_timeout(timeout);
+    static_cast<void>(io::set_user_timeout(listening, std::chrono::duration_cast<std::chrono::milliseconds>(timeout)));
   }
 }
+
+Peer::Peer(io::Fd fd, Seats::Seat seat) : fd_(std::move(fd)), seat_(std::move(seat)) {}
 
 Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
   const io::Transfer got = io::read(fd_.get(), scratch);
@@ -93,7 +95,9 @@ void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::
     return;
   }
   if (silent) set_user_timeout(kSilentPeerLinger);
-  io::shutdown_write(fd_.get());
+  // Who has said goodbye waits for nothing: closing says that nothing follows.
+  const bool told = reason == broker::DisconnectReason::ClientDisconnect && last_bytes.empty();
+  if (!told) io::shutdown_write(fd_.get());
   for (int i = 0; i < kFinalReads && io::read(fd_.get(), scratch).n == scratch.size(); ++i) {
   }
 }

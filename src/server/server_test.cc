@@ -379,13 +379,14 @@ TEST(OpenListeners, AllInterfacesAreCalledSo) {
 
 // Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
 TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
+  const ListenerConfig config;
   const io::Fd listener = io::listen(io::Endpoint::parse("127.0.0.1:0").value(), 1).value();
+  prepare_for_peers(listener.get(), config);
   const io::Fd client = io::connect(io::local_endpoint(listener.get()).value()).value();
   pollfd one{listener.get(), POLLIN, 0};
   ASSERT_EQ(::poll(&one, 1, kPatienceMs), 1);
   Seats seats(1);
-  const ListenerConfig config;
-  Peer peer(std::move(io::accept(listener.get()).value()->fd), seats.take(0).seat, config);
+  Peer peer(std::move(io::accept(listener.get()).value()->fd), seats.take(0).seat);
   const auto timeout_ms = [&] {
     int value = -1;
     socklen_t size = sizeof value;

@@ -65,7 +65,7 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
     }
     return;
   }
-  const PeerId id = peers_.emplace(std::move(accepted.fd), std::move(taken.seat), config);
+  const PeerId id = peers_.emplace(std::move(accepted.fd), std::move(taken.seat));
   Peer& peer = peers_.at(id);
   if (const auto added = reactor_.add(peer.fd(), id.value(), io::Interest::Read); !added) {
     peers_.erase(id);
