@@ -6,7 +6,7 @@
 include(GNUInstallDirs)
 
 set(doc_dir ${CMAKE_INSTALL_DATAROOTDIR}/doc/vigilmq)
-install(TARGETS vigilmq RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS vigilmq vigilmq-load RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # As they lie in the source, so that they find each other.
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${doc_dir})
 install(DIRECTORY docs/ DESTINATION ${doc_dir}/docs FILES_MATCHING PATTERN "*.md" PATTERN "*.tsv")

@@ -97,7 +97,7 @@ class Hold final : public Scene {
         0, options_.clients, target_.pace,
         [this](std::size_t client) {
           begun_at_[client] = io::monotonic_now();
-          ConnectFields one = target_.fields(fmt::format("{}-{}", target_.prefix, options_.first + client));
+          ConnectFields one = target_.fields(fmt::format("{}-conn-{}", target_.prefix, options_.first + client));
           one.clean = options_.clean;
           one.session_expiry_s = options_.session_expiry_s;
           add_will(target_, options_.wills, one);

@@ -35,7 +35,8 @@ io::Reactor make_reactor() {
 
 std::string End::sentence() const {
   switch (kind) {
-    case Kind::NotConnected: return fmt::format("cannot connect: {}", std::strerror(code));
+    case Kind::NotConnected:
+      return fmt::format("cannot connect: {} (is there a broker, at --host and --port?)", std::strerror(code));
     case Kind::Refused: return fmt::format("the broker refused a client with code {:#04x}", code);
     case Kind::Closed: break;
   }

@@ -79,6 +79,7 @@ class Run final : public Scene {
     meter_.begin();
     connect_all();
     crowd_.turn_until([this] { return delivered_ >= options_.expected; }, [this] { return done(); }, kStallLimit);
+    crowd_.flush();  // the last acknowledgements
     return end("messages", "messages delivered", delivered_);
   }
 
@@ -157,7 +158,13 @@ class Run final : public Scene {
     for (;;) {
       const Instant at = io::monotonic_now();
       const bool over = options_.messages != 0 ? sent_ >= options_.messages : at >= stop_at;
-      if (over && acked_ == sent_ && (!passing_ || delivered_ == sent_ * receivers())) return;
+      if (delivered_ > sent_ * receivers()) {
+        throw std::runtime_error("the sessions are given messages of before: drain them, or take another --prefix");
+      }
+      if (over && acked_ == sent_ && (!passing_ || delivered_ == sent_ * receivers())) {
+        crowd_.flush();
+        return;
+      }
       Instant until = std::min(at + milliseconds(100), over ? Instant::never() : stop_at);
       if (!over && options_.rate == 0) fill_windows(at);
       if (!over && options_.rate > 0) until = std::min(until, send_due(at));

@@ -27,8 +27,10 @@ constexpr unsigned kMostInflight = 60'000;
 // What publishers and subscribers have in common.
 class Generator : public Scene {
  public:
-  Generator(const Target& target, const GeneratorOptions& options)
-      : target_(target),
+  // `role`: part of client identifiers, so that publishers do not take subscribers over.
+  Generator(const Target& target, const GeneratorOptions& options, std::string role)
+      : role_(std::move(role)),
+        target_(target),
         options_(options),
         was_ready_(options.clients),
         crowd_(target.endpoint(), target.version, options.clients, *this),
@@ -47,7 +49,7 @@ class Generator : public Scene {
 
  protected:
   std::string client_id(std::size_t client) const {
-    return fmt::format("{}-{}", target_.prefix, options_.first + client);
+    return fmt::format("{}-{}-{}", target_.prefix, role_, options_.first + client);
   }
   std::vector<std::string> topics_of(std::size_t client) const {
     std::vector<std::string> all;
@@ -107,6 +109,7 @@ class Generator : public Scene {
     return rate;
   }
 
+  std::string role_;
   const Target& target_;
   GeneratorOptions options_;
   std::vector<bool> was_ready_;
@@ -126,7 +129,7 @@ class Generator : public Scene {
 class Publishing final : public Generator {
  public:
   Publishing(const Target& target, const GeneratorOptions& options)
-      : Generator(target, options), payload_(options.payload_bytes, 'x'), publishers_(options.clients) {
+      : Generator(target, options, "pub"), payload_(options.payload_bytes, 'x'), publishers_(options.clients) {
     options_.inflight = std::min(options_.inflight, kMostInflight);
     for (std::size_t i = 0; i < publishers_.size(); ++i) publishers_[i].topics = topics_of(i);
   }
@@ -207,7 +210,7 @@ class Publishing final : public Generator {
 
 class Subscribing final : public Generator {
  public:
-  using Generator::Generator;
+  Subscribing(const Target& target, const GeneratorOptions& options) : Generator(target, options, "sub") {}
 
   Report run() {
     connect_all();

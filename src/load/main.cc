@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   try {
+    static_cast<void>(vigil::load::read_usage(command->target.broker_pid));  // or throws at once
     const vigil::load::Outcome outcome = command->run();
     fmt::print("{}", outcome.text);
     return outcome.status;
