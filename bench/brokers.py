@@ -126,12 +126,13 @@ def write(directory, name, text):
     return str(path)
 
 
-def start_vigilmq(binary, tick_ms=1000, sync="process", directory=None):
+def start_vigilmq(binary, tick_ms=1000, sync="process", directory=None, shards=0):
     """With a directory (of tempfile) it goes on with what is in it, and leaves it there."""
     port, keep = free_port(), directory is not None
     directory = directory or tempfile.TemporaryDirectory(prefix="bench-vigilmq-")
     config = write(directory, "vigilmq.toml", f"""
 drain_timeout_s = 0
+shards = {shards}
 
 [log]
 level = "error"

@@ -18,6 +18,7 @@ def number(value):
 def bars(path, title, names, series, mark=None):
     """Groups of bars, one a name, on a logarithmic scale. `series`: broker: a value for each name, None where there is none.
     `mark`: where a line is drawn."""
+    series = {broker: row for broker, row in series.items() if any(row)}
     values = [value for row in series.values() for value in row if value]
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     high = max(high, low + 1)

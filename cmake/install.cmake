@@ -9,7 +9,7 @@ set(doc_dir ${CMAKE_INSTALL_DATAROOTDIR}/doc/vigilmq)
 install(TARGETS vigilmq vigilmq-load RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 # As they lie in the source, so that they find each other.
 install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${doc_dir})
-install(DIRECTORY docs/ DESTINATION ${doc_dir}/docs FILES_MATCHING PATTERN "*.md" PATTERN "*.tsv")
+install(DIRECTORY docs/ DESTINATION ${doc_dir}/docs FILES_MATCHING PATTERN "*.md" PATTERN "*.tsv" PATTERN "*.svg")
 install(FILES conf/vigilmq.toml DESTINATION ${doc_dir}/conf)
 
 install(CODE "

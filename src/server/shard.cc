@@ -356,6 +356,7 @@ void Shard::adopt(Arrival arrival) {
 
 void Shard::obey(Command command) {
   switch (command) {
+    case Command::Alive:
     case Command::Answer: break;
     case Command::Recovered: core_.recovered(now_); break;
     case Command::StopAccepting:

@@ -54,7 +54,8 @@ struct ShardConfig {
 };
 using Listeners = std::shared_ptr<const std::vector<Listening>>;
 enum class Command : std::uint8_t {
-  Answer,     // nothing: shows that the loop turns, and that all mail posted before has been worked off
+  Alive,      // nothing: shows that the loop turns
+  Answer,     // nothing: shows that all mail posted before has been worked off
   Recovered,  // all shards have back what was stored
   StopAccepting,
   BeginShutdown,     // wills are published

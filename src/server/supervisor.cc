@@ -272,7 +272,7 @@ int Supervisor::run() {
 void Supervisor::feed_watchdog() {
   if (!watchdog_asked_ || shards_->settled()) {
     setup_.notifier.send("WATCHDOG=1\n");
-    shards_->command(Command::Answer);
+    shards_->command(Command::Alive);
     watchdog_asked_ = true;
   }
   watchdog_next_ = io::monotonic_now() + watchdog_ / 4;
