@@ -105,6 +105,7 @@ class Subscriptions final : public Scene {
     if (nth * kFiltersAPacket >= filters_of(client)) return;
     ++next_[client];
     std::vector<std::string> filters;
+    filters.reserve(in_packet(client, nth));
     for (std::size_t i = 0; i < in_packet(client, nth); ++i) {
       filters.push_back(filter(client + (nth * kFiltersAPacket + i) * options_.clients));
     }
