@@ -1,16 +1,17 @@
 // Things referred to by id: an index and a generation, so that a stale id finds nothing.
 //
-// Insert, find and erase are O(1). Pointers from find() live until that thing is erased.
+// Insert, find and erase are O(1). Pointers from find() live until that thing is erased. A slot is 16 bytes; what was in it
+// is freed with erase(), so that a burst of short-lived things leaves little behind.
 // Owned by one shard; not thread-safe.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <utility>
 
 #include "base/check.h"
+#include "base/chunked.h"
 
 namespace vigil::base {
 
@@ -44,14 +45,14 @@ class SlotMap {
       slots_.emplace_back();
     }
     Slot& slot = slots_[index];
-    slot.value.emplace(std::forward<Args>(args)...);
+    slot.value = std::make_unique<T>(std::forward<Args>(args)...);
     ++size_;
     return {index, slot.generation};
   }
   T* find(Id id) {
     if (id.index >= slots_.size()) return nullptr;
     Slot& slot = slots_[id.index];
-    return slot.generation == id.generation && slot.value ? &*slot.value : nullptr;
+    return slot.generation == id.generation ? slot.value.get() : nullptr;
   }
   const T* find(Id id) const { return const_cast<SlotMap*>(this)->find(id); }
   T& at(Id id) {
@@ -77,8 +78,9 @@ class SlotMap {
   // The thing in a slot, with its id, or null where the slot is free.
   std::pair<Id, T*> at_index(std::uint32_t index) {
     Slot& slot = slots_[index];
-    return {{index, slot.generation}, slot.value ? &*slot.value : nullptr};
+    return {{index, slot.generation}, slot.value.get()};
   }
+  std::pair<Id, const T*> at_index(std::uint32_t index) const { return const_cast<SlotMap*>(this)->at_index(index); }
   template <class F>
   void for_each(F&& f) {
     for (std::uint32_t i = 0; i < slots_.size(); ++i) {
@@ -89,11 +91,11 @@ class SlotMap {
  private:
   static constexpr std::uint32_t kNone = UINT32_MAX;
   struct Slot {
-    std::optional<T> value;
+    std::unique_ptr<T> value;
     std::uint32_t generation = 1;
     std::uint32_t next_free = kNone;
   };
-  std::deque<Slot> slots_;  // growing moves nothing
+  Chunked<Slot, 512> slots_;
   std::uint32_t free_ = kNone;
   std::size_t size_ = 0;
 };

@@ -30,9 +30,10 @@ TimerId TimerWheel::arm(Instant due, TimerOwner owner) {
     nodes_.emplace_back();
   }
   Node& node = nodes_[index];
+  CHECK(owner.kind < 256);
   node.due_ms = ceil_ms(due);
-  node.owner = owner;
-  node.sequence = sequence_++;
+  node.owner = owner.id;
+  node.order = sequence_++ << 8U | owner.kind;
   link(index);
   ++live_;
   return {index, node.generation};
@@ -43,7 +44,7 @@ bool TimerWheel::move(TimerId id, Instant due) {
   if (node == nullptr) return false;
   unlink(id.index);
   node->due_ms = ceil_ms(due);
-  node->sequence = sequence_++;
+  node->order = sequence_++ << 8U | (node->order & 0xFFU);
   link(id.index);
   return true;
 }
@@ -61,7 +62,7 @@ void TimerWheel::advance(Instant now, std::vector<TimerOwner>& fired, std::size_
     while (heads_[kDueList] != kNone) {
       if (limit-- == 0) return;
       const std::uint32_t index = heads_[kDueList];
-      fired.push_back(nodes_[index].owner);
+      fired.push_back(nodes_[index].who());
       unlink(index);
       release(index);
     }
@@ -137,13 +138,13 @@ void TimerWheel::sort_due_list() {
   bool sorted = true;
   sorting_.clear();
   for (std::uint32_t i = heads_[kDueList]; i != kNone; i = nodes_[i].next) {
-    sorted = sorted && (sorting_.empty() || sorting_.back().first < nodes_[i].sequence);
-    sorting_.emplace_back(nodes_[i].sequence, i);
+    sorted = sorted && (sorting_.empty() || sorting_.back().first < nodes_[i].order);
+    sorting_.emplace_back(nodes_[i].order, i);
   }
   if (sorted) return;
   std::ranges::sort(sorting_);
   heads_[kDueList] = kNone;
-  for (const auto& [sequence, index] : sorting_) append(index, kDueList);
+  for (const auto& [order, index] : sorting_) append(index, kDueList);
 }
 
 void TimerWheel::link(std::uint32_t index) {

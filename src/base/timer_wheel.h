@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/chunked.h"
 #include "base/clock.h"
 #include "base/slot_map.h"
 
@@ -26,7 +27,7 @@ using TimerId = SlotId<TimerTag>;
 
 // What a timer stands for; the wheel hands it back when the timer fires and does not look into it.
 struct TimerOwner {
-  std::uint32_t kind = 0;
+  std::uint32_t kind = 0;  // below 256
   std::uint64_t id = 0;
 
   bool operator==(const TimerOwner&) const = default;
@@ -65,12 +66,13 @@ class TimerWheel {
 
   struct Node {
     std::int64_t due_ms = 0;
-    std::uint64_t sequence = 0;  // order of arming
-    TimerOwner owner;
+    std::uint64_t order = 0;  // of arming, and the owner's kind in the lowest byte
+    std::uint64_t owner = 0;
     std::uint32_t next = kNone;
     std::uint32_t prev = kNone;  // of a list's first node: its last
     std::uint32_t generation = 1;
     std::uint32_t list = kNone;  // level * kSlots + slot, or kDueList; kNone when the node is free
+    TimerOwner who() const { return {static_cast<std::uint32_t>(order & 0xFFU), owner}; }
   };
   using Bitmap = std::array<std::uint64_t, kWords>;
 
@@ -93,7 +95,7 @@ class TimerWheel {
   bool enter_next_slot(std::int64_t until_ms);
   Node* find(TimerId id);
 
-  std::vector<Node> nodes_;
+  Chunked<Node, 512> nodes_;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> sorting_;
   std::uint32_t free_ = kNone;
   std::uint32_t occupied_levels_ = 0;  // a bit a level

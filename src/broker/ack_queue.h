@@ -5,8 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include <boost/container/devector.hpp>
-
+#include "base/compact.h"
 #include "mqtt/packet.h"
 
 namespace vigil::broker {
@@ -53,8 +52,8 @@ class AckQueue {
   }
 
  private:
-  boost::container::devector<Entry> entries_;
-  std::size_t pubacks_ = 0;
+  base::CompactQueue<Entry> entries_;
+  std::uint32_t pubacks_ = 0;
   std::uint32_t first_ = 0;  // sequence number of the front; wraps
 };
 

@@ -78,7 +78,7 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
       return std::unexpected(
           refused(ReasonCode::TopicNameInvalid, "Will Topic", "more levels than limits.max_topic_levels"));
     }
-    if (!may_publish({packet.client_id, packet.user_name.value_or(""), c.peer->loopback}, will.topic)) {
+    if (!may_publish({packet.client_id, packet.user_name.value_or(""), c.loopback}, will.topic)) {
       return std::unexpected(refused(ReasonCode::NotAuthorized, "Will Topic", "this client may not publish there"));
     }
   }
@@ -86,7 +86,7 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
       (packet.keep_alive_s == 0 || packet.keep_alive_s > setup_.keep_alive.max_s)) {
     return std::unexpected(refused(ReasonCode::NotAuthorized, "Keep Alive", "more than keep_alive.max_s"));
   }
-  if (!c.peer->allow_anonymous && !packet.properties.has(Property::AuthenticationMethod)) {
+  if (!c.opening->peer.allow_anonymous && !packet.properties.has(Property::AuthenticationMethod)) {
     return std::unexpected(
         refused(ReasonCode::NotAuthorized, "User Name", "anonymous access is not allowed on this listener"));
   }
@@ -100,7 +100,7 @@ Shard::Step Shard::begin_authentication(ConnectionId id, Connection& c, const mq
         refused(ReasonCode::BadAuthenticationMethod, "Authentication Method", "not a method of this broker"));
   }
   c.state = Connection::State::Authenticating;
-  c.auth_method = std::make_unique<std::string>(method);
+  c.with_extras().auth_method = method;
   const std::string_view data = packet.properties.text_or(Property::AuthenticationData);
   effects_.auth_requests.push_back({.connection = id,
                                     .client_id = std::string(packet.client_id),
@@ -113,7 +113,7 @@ Shard::Step Shard::begin_authentication(ConnectionId id, Connection& c, const mq
 // Quota and policy: what depends on what is there already.
 Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Instant now) {
   // Who takes over its own old connection adds none.
-  if (c.peer->over_quota && (existing == nullptr || !existing->connected())) {
+  if (c.opening->peer.over_quota && (existing == nullptr || !existing->connected())) {
     return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached"));
   }
   // Two CONNECTs may reach their home shard in another order than they were read in: the later one stays.
@@ -137,7 +137,7 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
   }
   if (existing != nullptr && existing->connected()) {
     const PresenceRecord* record = presence_.find(existing->presence);
-    if (record != nullptr && record->flapping.held_until() > now) {
+    if (record != nullptr && record->past().flapping.held_until() > now) {
       return std::unexpected(refused(ReasonCode::ConnectionRateExceeded, "Client Identifier",
                                      "two clients fight over this id: held off for a while"));
     }
@@ -149,12 +149,12 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
 // they have. What the newcomer sends meanwhile waits.
 Shard::Step Shard::welcome(ConnectionId id, Connection& c, const mqtt::Connect& packet, base::Bytes frame,
                            std::string_view auth_data, ConnectionId drained, base::Instant now) {
-  const auto found = by_client_.find(packet.client_id);
-  const ConnectionId old = found == by_client_.end() ? ConnectionId() : sessions_.at(found->second).connection;
+  const Session* known = client_session(packet.client_id);
+  const ConnectionId old = known == nullptr ? ConnectionId() : known->connection;
   if (!old || old == drained) return attach(id, c, packet, auth_data, now);
   c.state = Connection::State::TakingOver;
-  c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
-  c.auth_data = auth_data.empty() ? nullptr : std::make_unique<std::string>(auth_data);
+  c.opening->connect_packet.assign(frame.begin(), frame.end());
+  c.opening->auth_data = auth_data;
   effects_.takeovers.push_back({old, id});
   return {};
 }
@@ -164,16 +164,15 @@ void Shard::take_over(const TakeOver& takeover, base::Instant now) {
   const ConnectionId id = takeover.newcomer;
   Connection* c = connections_.find(id);
   if (c == nullptr || c->state != Connection::State::TakingOver) return;
-  const auto frame = std::move(c->connect_packet);
-  const auto auth_data = std::move(c->auth_data);
-  const auto header = mqtt::decode_header(*frame, mqtt::kMaxRemainingLength);
+  const auto frame = std::exchange(c->opening->connect_packet, {});
+  const auto auth_data = std::exchange(c->opening->auth_data, {});
+  const auto header = mqtt::decode_header(frame, mqtt::kMaxRemainingLength);
   CHECK(header.has_value() && header->has_value());
-  const auto packet = mqtt::decode_connect(**header, base::Bytes(*frame).subspan((*header)->header_size));
+  const auto packet = mqtt::decode_connect(**header, base::Bytes(frame).subspan((*header)->header_size));
   CHECK(packet.has_value());
   auto step = check_connect(*c, *packet, now);
   if (step) {
-    step = welcome(id, *c, *packet, *frame, auth_data ? std::string_view(*auth_data) : std::string_view(), takeover.old,
-                   now);
+    step = welcome(id, *c, *packet, frame, auth_data, takeover.old, now);
   }
   if (!step) {
     step.error().client_id = packet->client_id;
@@ -181,9 +180,8 @@ void Shard::take_over(const TakeOver& takeover, base::Instant now) {
     return;
   }
   if (c->state != Connection::State::Connected) return;
-  const std::vector<std::uint8_t> waiting = std::move(c->unfinished);
-  c->unfinished = {};
-  process(id, waiting, now);
+  const auto waiting = std::exchange(c->unfinished, {});
+  process(id, base::Bytes(waiting.data(), waiting.size()), now);
 }
 
 Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& packet, std::string_view auth_data,
@@ -198,8 +196,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   if (!fits(c, answer)) {
     return std::unexpected(refused(ReasonCode::PacketTooLarge, "Maximum Packet Size", "CONNACK is larger"));
   }
-  const auto found = by_client_.find(client_id);
-  TRY_VOID(admit(c, found == by_client_.end() ? nullptr : sessions_.find(found->second), now));
+  TRY_VOID(admit(c, client_session(client_id), now));
 
   // From here on the newcomer is in.
   const std::uint64_t emitted_before = emitted_;
@@ -209,35 +206,34 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   const std::uint64_t incarnation = std::max(
       {record.incarnation + 1, setup_.incarnation, static_cast<std::uint64_t>(std::max<std::int64_t>(at.unix_ms, 0))});
 
-  if (found != by_client_.end()) {
-    const SessionId old_id = found->second;
+  if (const SessionId old_id = record.session) {
     const Session& old = sessions_.at(old_id);
     if (old.connected()) {
-      ++record.takeovers;
+      ++record.change_past().takeovers;
       ++stats_.takeovers;
       Departure departure{.cause = DisconnectReason::SessionTakenOver, .session_ends = packet.clean_start};
-      departure.reason_string = "taken over by a connection from " + c.peer->address;
+      departure.reason_string = "taken over by a connection from " + c.opening->peer.address;
       note(record,
            {.kind = PresenceEventKind::TakenOver,
             .unix_ms = at.unix_ms,
             .incarnation = record.incarnation,
-            .address = c.peer->address},
+            .address = base::Text(c.opening->peer.address)},
            now);
-      const bool flapping = record.flapping.taken_over(now, limits());
+      const bool flapping = record.change_past().flapping.taken_over(now, limits());
       if (flapping) {
         note(record,
              {.kind = PresenceEventKind::Flapping,
               .unix_ms = at.unix_ms,
               .incarnation = record.incarnation,
-              .address = c.peer->address},
+              .address = base::Text(c.opening->peer.address)},
              now);
         log(LogLevel::Warn, "client_flapping",
             fmt::format("Client {} is fought over by {} and {}: {} take-overs within {} s.", printable(client_id),
-                        record.address, c.peer->address, limits().flapping_takeovers,
+                        record.address.view(), c.opening->peer.address, limits().flapping_takeovers,
                         std::chrono::duration_cast<base::seconds>(limits().flapping_window).count()),
             {{"clientId", std::string(client_id)},
-             {"clientIpAdr", record.address},
-             {"newClientIpAdr", c.peer->address}});
+             {"clientIpAdr", record.address.str()},
+             {"newClientIpAdr", c.opening->peer.address}});
       }
       leave(old.connection, departure, now);
     } else if (packet.clean_start || old.expiry_s == 0) {
@@ -247,14 +243,12 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   }
 
   bool session_present = false;
-  SessionId sid;
-  if (const auto kept = by_client_.find(client_id); kept != by_client_.end()) {
-    sid = kept->second;
+  SessionId sid = record.session;
+  if (sid) {
     session_present = true;
   } else {
-    sid = sessions_.emplace();
-    by_client_.emplace(std::string(client_id), sid);
-    sessions_.at(sid).client_id = client_id;
+    sid = record.session = sessions_.emplace();
+    sessions_.at(sid).client_id = record.client_id;
     sessions_.at(sid).self = {ShardCore::client_hash(client_id)};
   }
   Session& s = sessions_.at(sid);
@@ -267,10 +261,10 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.epoch = incarnation;
   s.connection = id;
   s.presence = presence;
-  s.user_name = packet.user_name.value_or("");
+  s.user_name = std::string_view(packet.user_name.value_or(""));
   s.expiry_s = session_expiry(packet, limits());
   s.overflow_logged = false;
-  s.may_read_clients = may_read_clients({client_id, s.user_name, c.peer->loopback}, limits());
+  s.may_read_clients = may_read_clients({client_id, s.user_name, c.loopback}, limits());
   if (packet.will) s.will = make_will(*packet.will, limits());
   const bool end_unstored = !session_present && begins_after_the_last(sid, s, record);
   store_session(sid, s, now);
@@ -292,7 +286,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   c.keep_alive.start(keep_alive_s, std::max(c.connect_read_at, c.keep_alive.last_heard()));
   stop(c.timer);
   arm_keep_alive(id, c);
-  effects_.tcp_timeouts.push_back({id, c.peer->socket, keep_alive_s});
+  effects_.tcp_timeouts.push_back({id, c.socket, keep_alive_s});
 
   ++stats_.connects;
   ++stats_.clients_connected;
@@ -305,8 +299,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   record.clean_start = packet.clean_start;
   record.session_expiry_s = s.expiry_s;
   record.keep_alive_s = keep_alive_s;
-  record.address = c.peer->address;
-  record.proxied = c.peer->proxied;
+  record.address = std::string_view(c.opening->peer.address);
+  record.proxied = c.opening->peer.proxied;
   record.connected_at_ms = moment(c.connect_read_at).unix_ms;
   record.rhythm = {};
   ++record.connects;
@@ -317,11 +311,11 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
         .address = record.address},
        now);
   log(LogLevel::Info, "client_connected",
-      fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", record.address, printable(client_id),
+      fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", c.opening->peer.address, printable(client_id),
                   protocol_number(packet.version), packet.clean_start ? 1 : 0, packet.keep_alive_s,
                   s.user_name.empty() ? std::string() : ", u'" + printable(s.user_name) + "'"),
       {{"clientId", std::string(client_id)},
-       {"clientIpAdr", record.address},
+       {"clientIpAdr", c.opening->peer.address},
        {"keepAliveSeconds", std::to_string(keep_alive_s)}});
 
   answer.session_present = session_present;
@@ -331,6 +325,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
     resume(s);
     pump(sid, s, now);
   }
+  c.opening.reset();
   return {};
 }
 
@@ -357,8 +352,8 @@ mqtt::ConnAck Shard::make_connack(const Connection& c, const mqtt::Connect& pack
       texts.response_information = response_information(texts.client_id);
       p.set_text(Property::ResponseInformation, texts.response_information);
     }
-    if (c.auth_method) {
-      p.set_text(Property::AuthenticationMethod, *c.auth_method);
+    if (c.has_auth_method()) {
+      p.set_text(Property::AuthenticationMethod, c.extras->auth_method);
       if (!texts.auth_data.empty()) p.set_text(Property::AuthenticationData, texts.auth_data);
     }
   }
@@ -369,7 +364,7 @@ std::string Shard::new_client_id() {
   // One that belongs to this shard, so that a client that comes back with it is at home here.
   while (true) {
     std::string id = fmt::format("auto-{:016x}{:04x}", random_.next(), random_.next() & 0xFFFFU);
-    if (ShardCore::home_of(id, setup_.shards) == setup_.id && !by_client_.contains(id)) return id;
+    if (ShardCore::home_of(id, setup_.shards) == setup_.id && client_session(id) == nullptr) return id;
   }
 }
 

@@ -159,7 +159,7 @@ void Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, const 
       log(LogLevel::Warn, "queue_full",
           fmt::format("Queue of client {} is full ({} messages, {} bytes): further messages for it are dropped.",
                       printable(s.client_id), s.queued(), d.queued_bytes + d.tail.bytes),
-          {{"clientId", s.client_id}});
+          {{"clientId", s.client_id.str()}});
     }
     return;
   }
@@ -291,8 +291,7 @@ Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr
   };
   std::optional<OutboundAliases::Use> alias;
   if (c.topic_alias_maximum > 0) {
-    if (!c.aliases_out) c.aliases_out = std::make_unique<OutboundAliases>();
-    alias = c.aliases_out->find(topic, c.topic_alias_maximum);
+    alias = c.with_extras().aliases_out.find(topic, c.topic_alias_maximum);
     constexpr std::size_t kAliasSize = 3;
     // Not where it would make the packet too large for the client.
     if (alias && !fits(remaining_with(alias->known ? 0 : topic.size(), properties + kAliasSize))) alias.reset();
@@ -321,7 +320,7 @@ Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr
     if (alias) {
       out.push_back(kTopicAlias);
       append_u16(out, alias->alias);
-      if (!alias->known) c.aliases_out->set(m.topic(), alias->alias);
+      if (!alias->known) c.extras->aliases_out.set(m.topic(), alias->alias);
     }
     for (const std::uint32_t sid : terms.subscription_ids) {
       out.push_back(kSubscriptionIdentifier);

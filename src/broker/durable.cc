@@ -62,8 +62,8 @@ void Shard::put_session(SessionId sid, Session& s) {
   if (s.joint != 0) return;  // written with what it is joined to
   PutSession put;
   put.key = s.key;
-  put.client_id = s.client_id;
-  put.user_name = s.user_name;
+  put.client_id = s.client_id.str();
+  put.user_name = s.user_name.str();
   put.epoch = s.epoch;
   put.expiry_s = s.expiry_s;
   put.connected = s.connected();
@@ -89,8 +89,8 @@ void Shard::put_session(SessionId sid, Session& s) {
 // change that waits, the new session begins with that. Else a crash would bring the old one back after the client was
 // told that it is gone.
 bool Shard::begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record) {
-  const auto joint = joints_.find(record.ended_with);
-  if (joint == joints_.end()) return record.ended_in > stored_;
+  const auto joint = joints_.find(record.past().ended_with);
+  if (joint == joints_.end()) return record.past().ended_in > stored_;
   if (joint->second.waiting > 0) {
     joint->second.session = sid;
     s.joint = joint->first;
@@ -488,18 +488,19 @@ void Shard::recover_presence(const RecoveredPresence& stored, base::Instant now)
   }
   const bool died = record->connected;
   record->connected = record->has_session = record->at_risk = false;
-  const std::string client_id = record->client_id;
-  if (!presence_.restore(std::move(*record))) return;
-  PresenceRecord& kept = *presence_.find(client_id);
-  presence_.may_forget(presence_.open(client_id));
+  const PresenceId id = presence_.restore(std::move(*record));
+  if (!id) return;
+  presence_.may_forget(id);
   if (!died) return;
+  PresenceRecord& kept = *presence_.find(id);
+  PresencePast& past = kept.change_past();
   const Moment at = moment(now);
-  kept.disconnected_at_ms = at.unix_ms;
   kept.reason = DisconnectReason::ServerFailure;
-  kept.detail = {};
-  kept.evidence.reset();
-  kept.verdict.reset();
-  kept.disconnects.add(at.unix_ms);
+  past.disconnected_at_ms = at.unix_ms;
+  past.detail = {};
+  past.evidence.reset();
+  past.verdict.reset();
+  past.disconnects.add(at.unix_ms);
   note(kept,
        {.kind = PresenceEventKind::Disconnected,
         .reason = DisconnectReason::ServerFailure,
@@ -517,26 +518,23 @@ void Shard::recover_retained(const MessagePtr& message) {
 void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   PutSession& put = stored.session;
   last_sequence_ = std::max(last_sequence_, put.key.sequence);
+  const PresenceId presence = presence_.open(put.client_id);
+  PresenceRecord& record = *presence_.find(presence);
+  // An older one was about to end when the broker died. It ends when time begins: then everybody is there who is to
+  // have its will.
+  if (Session* older = sessions_.find(record.session); older != nullptr) older->expires = now;
   const SessionId sid = sessions_.emplace();
-  const auto [entry, only] = by_client_.try_emplace(put.client_id, sid);
-  if (!only) {
-    // An older one was about to end when the broker died. It ends when time begins: then everybody is there who is to
-    // have its will.
-    Session& older = sessions_.at(entry->second);
-    older.expires = now;
-    entry->second = sid;
-  }
   Session& s = sessions_.at(sid);
-  s.client_id = std::move(put.client_id);
+  s.client_id = record.client_id;
   s.self = {ShardCore::client_hash(s.client_id)};
-  s.user_name = std::move(put.user_name);
+  s.user_name = put.user_name;
   s.key = put.key;
   s.epoch = put.epoch;
   s.expiry_s = put.expiry_s;
   s.durable = put.expiry_s > 0;
   s.next_subscription = put.next_subscription;
-  s.presence = presence_.open(s.client_id);
-  PresenceRecord& record = *presence_.find(s.presence);
+  s.presence = presence;
+  record.session = sid;
   record.has_session = true;
   record.incarnation = std::max(record.incarnation, s.epoch);
   ++stats_.clients_disconnected;
@@ -586,7 +584,7 @@ void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& hel
   subscription.options = held.options;
   const auto added = subscriptions_.add(*filter, subscription);
   s.next_subscription = std::max(s.next_subscription, held.number + 1);
-  s.subscriptions.push_back({held.text, held.number, filter->shared()});
+  s.subscriptions.push_back({base::Text(held.text), held.number, filter->shared()});
   if (filter->shared()) {
     ++s.shared_subscriptions;
     ++stats_.shared_subscriptions;

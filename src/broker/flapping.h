@@ -31,6 +31,7 @@ class Flapping {
   }
   // Until when further take-overs of this id are refused; in the past if they are not.
   base::Instant held_until() const { return held_until_; }
+  bool operator==(const Flapping&) const = default;
 
  private:
   base::Instant window_start_;

@@ -15,20 +15,18 @@ class KeepAlive {
  public:
   // A period of zero means that the client asked for no keep alive: nothing ever expires.
   void start(std::uint32_t period_s, base::Instant now) {
-    period_ = base::seconds(period_s);
-    last_heard_ = now;
-    unfinished_bytes_ = 0;
-    arriving_ = false;
+    period_s_ = period_s;
+    heard(now);
   }
-  bool enabled() const { return period_.count() > 0; }
-  base::Duration period() const { return period_; }
+  bool enabled() const { return period_s_ > 0; }
+  base::Duration period() const { return base::seconds(period_s_); }
   base::Instant last_heard() const { return last_heard_; }
 
   // A complete control packet was read from the socket.
   void heard(base::Instant now) {
     last_heard_ = now;
+    part_since_ = base::Instant::never();
     unfinished_bytes_ = 0;
-    arriving_ = false;
   }
   // Until now the peer had to wait for us.
   void waited(base::Instant now) { last_heard_ = std::max(last_heard_, now); }
@@ -36,42 +34,43 @@ class KeepAlive {
   void heard_until(base::Instant read_at) { last_heard_ = std::min(last_heard_, read_at); }
   // Bytes of a packet that is not complete yet were read. They are not activity by themselves.
   void heard_part(std::size_t bytes, base::Instant now) {
-    if (!arriving_) part_since_ = now;
-    arriving_ = true;
-    unfinished_bytes_ += bytes;
+    if (!arriving()) part_since_ = now;
+    unfinished_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(bytes, UINT32_MAX - unfinished_bytes_));
     last_part_ = now;
   }
 
   // Silent for one period, not yet for one and a half.
-  base::Instant at_risk_from() const { return enabled() ? last_heard_ + period_ : base::Instant::never(); }
+  base::Instant at_risk_from() const { return enabled() ? last_heard_ + period() : base::Instant::never(); }
   // A connection is not closed before this, and no later than one tick after it.
-  base::Instant deadline() const { return enabled() ? last_heard_ + period_ * 3 / 2 : base::Instant::never(); }
+  base::Instant deadline() const { return enabled() ? last_heard_ + period() * 3 / 2 : base::Instant::never(); }
   bool expired(base::Instant now) const { return now >= deadline(); }
 
   // Since when the packet that is arriving has been arriving, or has been judged last.
-  base::Instant unfinished_since() const { return arriving_ ? part_since_ : last_heard_; }
+  base::Instant unfinished_since() const { return arriving() ? part_since_ : last_heard_; }
 
   // A large packet that is really arriving is not cut off: when since it began, or since the last judgement, as many
   // bytes came as `min_rate` (bytes/s) brings in that time, but at most in one keep alive, the time of the last of them
   // counts as activity, once. False when the peer drips.
-  bool credit_progress(std::uint32_t min_rate, base::Instant now) { return credit_progress(min_rate, period_, now); }
+  bool credit_progress(std::uint32_t min_rate, base::Instant now) { return credit_progress(min_rate, period(), now); }
   // The same over another time than the keep alive: for a peer that has none.
   bool credit_progress(std::uint32_t min_rate, base::Duration over, base::Instant now) {
+    if (unfinished_bytes_ == 0) return false;
     const base::Duration age = std::min(over, now - part_since_);
     const auto needed = static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(age.count()) / 1'000'000'000U;
-    if (unfinished_bytes_ == 0 || unfinished_bytes_ < needed) return false;
+    if (unfinished_bytes_ < needed) return false;
     last_heard_ = part_since_ = last_part_;
     unfinished_bytes_ = 0;
     return true;
   }
 
  private:
-  base::Duration period_{0};
+  bool arriving() const { return !part_since_.is_never(); }
+
   base::Instant last_heard_;
   base::Instant last_part_;
-  base::Instant part_since_;
-  std::uint64_t unfinished_bytes_ = 0;  // since the packet began, or was judged last
-  bool arriving_ = false;
+  base::Instant part_since_ = base::Instant::never();
+  std::uint32_t period_s_ = 0;
+  std::uint32_t unfinished_bytes_ = 0;  // since the packet began, or was judged last
 };
 
 // The first moment at or after `due` that lies on the grid of ticks that starts at `origin`: when the monitor looks.

@@ -56,19 +56,20 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   record.connected = false;
   record.at_risk = false;
   if (c.at_risk) --stats_.at_risk;
-  record.disconnected_at_ms = at.unix_ms;
-  record.last_seen_ms = moment(c.keep_alive.last_heard()).unix_ms;
   record.reason = departure.cause;
-  record.detail = departure.detail;
-  record.evidence = departure.evidence;
-  record.verdict = departure.evidence ? std::optional(base::judge(departure.evidence, silent)) : std::nullopt;
-  record.disconnects.add(at.unix_ms);
-  record.packets_received += c.packets_received;
-  record.packets_sent += c.packets_sent;
-  record.bytes_received += c.bytes_received;
-  record.bytes_sent += c.bytes_sent;
+  PresencePast& past = record.change_past();
+  past.disconnected_at_ms = at.unix_ms;
+  past.last_seen_ms = moment(c.keep_alive.last_heard()).unix_ms;
+  past.detail = departure.detail;
+  past.evidence = departure.evidence;
+  past.verdict = departure.evidence ? std::optional(base::judge(departure.evidence, silent)) : std::nullopt;
+  past.disconnects.add(at.unix_ms);
+  past.packets_received += c.packets_received;
+  past.packets_sent += c.packets_sent;
+  past.bytes_received += c.bytes_received;
+  past.bytes_sent += c.bytes_sent;
   if (departure.cause == DisconnectReason::KeepAliveTimeout) {
-    ++record.keep_alive_timeouts;
+    ++past.keep_alive_timeouts;
     ++stats_.keep_alive_timeouts;
   }
   if (departure.cause == DisconnectReason::ProtocolError) ++stats_.protocol_errors;
@@ -77,11 +78,11 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   ++stats_.clients_disconnected;
 
   log(ending.client_fault ? LogLevel::Warn : LogLevel::Info, "client_disconnected",
-      fmt::format("Client {} [{}] disconnected: {}{} (silent for {} ms).", printable(s.client_id), record.address,
+      fmt::format("Client {} [{}] disconnected: {}{} (silent for {} ms).", printable(s.client_id), record.address.view(),
                   name(departure.cause), what_happened(departure),
                   std::chrono::duration_cast<base::milliseconds>(silent).count()),
-      {{"clientId", s.client_id},
-       {"clientIpAdr", record.address},
+      {{"clientId", s.client_id.str()},
+       {"clientIpAdr", record.address.str()},
        {"disconnectReason", std::string(name(departure.cause))}});
 
   // The socket may have ended by itself: the effect then only clears up.
@@ -99,7 +100,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
 
 // A connection that never got as far as CONNACK.
 void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, base::Instant now) {
-  if (c.peer != nullptr && departure.cause == DisconnectReason::ConnectionRefused && departure.code) {
+  if (departure.cause == DisconnectReason::ConnectionRefused && departure.code) {
     mqtt::ConnAck answer;
     answer.reason = *departure.code;
     const bool can_be_told = c.version == Version::V5 || mqtt::connack_return_code_v3(*departure.code).has_value();
@@ -122,14 +123,14 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
       departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
   if (say) {
     std::vector<std::pair<std::string_view, std::string>> fields = {
-        {"clientIpAdr", c.peer->address}, {"disconnectReason", std::string(name(departure.cause))}};
+        {"clientIpAdr", c.opening->peer.address}, {"disconnectReason", std::string(name(departure.cause))}};
     std::string as;
     if (!departure.client_id.empty()) {
       as = " as " + printable(departure.client_id);
       fields.emplace_back("clientId", departure.client_id);
     }
     log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
-        fmt::format("Connection from {}{} ended before it was accepted: {}{}.", c.peer->address, as,
+        fmt::format("Connection from {}{} ended before it was accepted: {}{}.", c.opening->peer.address, as,
                     name(departure.cause), what_happened(departure)),
         std::move(fields));
   }
@@ -137,7 +138,7 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
 }
 
 void Shard::close_effect(ConnectionId id, Connection& c, DisconnectReason reason) {
-  Close close{.connection = id, .socket = c.peer->socket, .reason = reason, .last_bytes = {}};
+  Close close{.connection = id, .socket = c.socket, .reason = reason, .last_bytes = {}};
   if (c.outbox) {
     // A client that has not had its CONNACK yet hears nothing else.
     if (c.held_until <= stored_) close.last_bytes = c.outbox->take_all();
@@ -226,23 +227,21 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   }
   --stats_.clients_disconnected;
   // After a crash a later session of the same client may be there already.
-  const auto entry = by_client_.find(s.client_id);
-  const bool is_the_last = entry != by_client_.end() && entry->second == sid;
-  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr && is_the_last) {
+  if (PresenceRecord* record = presence_.find(s.presence); record != nullptr && record->session == sid) {
+    record->session = {};
     record->has_session = false;
-    if (ended_with != 0) record->ended_with = ended_with;
+    if (ended_with != 0) record->change_past().ended_with = ended_with;
     note(*record,
          {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
     presence_.may_forget(s.presence);
   }
-  if (is_the_last) by_client_.erase(entry);
   const PresenceId presence = s.presence;
   const bool was_stored = s.key.sequence != 0;
   sessions_.erase(sid);
   joint.close();
   if (PresenceRecord* record = presence_.find(presence); record != nullptr && was_stored)
-    record->ended_in = last_batch_;
+    record->change_past().ended_in = last_batch_;
 }
 
 void Shard::publish_will(Session& s, base::Instant now) {
@@ -259,7 +258,7 @@ void Shard::publish_will(Session& s, base::Instant now) {
   route(Message::make(spec), {}, now);
   ++stats_.wills_published;
   if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
-    ++record->wills_published;
+    ++record->change_past().wills_published;
     note(*record,
          {.kind = PresenceEventKind::WillPublished, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
@@ -270,7 +269,7 @@ void Shard::cancel_will(Session& s, base::Instant now) {
   s.will.reset();
   ++stats_.wills_cancelled;
   if (PresenceRecord* record = presence_.find(s.presence); record != nullptr) {
-    ++record->wills_cancelled;
+    ++record->change_past().wills_cancelled;
     note(*record,
          {.kind = PresenceEventKind::WillCancelled, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);

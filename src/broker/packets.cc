@@ -67,15 +67,14 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
     // The whole packet may still be missing: then there is nothing to do but to note that it grows.
     const bool connecting = c->state == Connection::State::AwaitingConnect;
-    const auto header = mqtt::decode_header(c->unfinished, max_packet_size(connecting), framing_of(*c));
+    const auto header = mqtt::decode_header(base::Bytes(c->unfinished.data(), c->unfinished.size()), max_packet_size(connecting), framing_of(*c));
     const bool legal_so_far = header && (!*header || !connecting || (*header)->type == PacketType::Connect);
     if (legal_so_far && (!*header || (*header)->size() > c->unfinished.size())) {
       c->keep_alive.heard_part(bytes.size(), now);
       return;
     }
-    const std::vector<std::uint8_t> all = std::move(c->unfinished);
-    c->unfinished = {};
-    process(id, all, now);
+    const auto all = std::exchange(c->unfinished, {});
+    process(id, base::Bytes(all.data(), all.size()), now);
   }
   c = connections_.find(id);
   if (c != nullptr && c->outbox && c->outbox->size() - c->outbox->data_size() > kMostControlBytes) {
@@ -180,9 +179,8 @@ void Shard::go_on(ConnectionId id, base::Instant now) {
   if (c == nullptr || !c->behind) return;
   c->behind = false;
   const base::Instant last_heard = c->keep_alive.last_heard();
-  const std::vector<std::uint8_t> waiting = std::move(c->unfinished);
-  c->unfinished = {};
-  process(id, waiting, now);
+  const auto waiting = std::exchange(c->unfinished, {});
+  process(id, base::Bytes(waiting.data(), waiting.size()), now);
   c = connections_.find(id);
   // It was heard when it was read, not now.
   if (c != nullptr) c->keep_alive.heard_until(last_heard);
@@ -209,8 +207,9 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
       if (home != setup_.id) {
         std::vector<std::uint8_t> unread(frame.begin(), frame.end());
         unread.insert(unread.end(), rest.begin(), rest.end());
-        const std::uint64_t socket = c.peer->socket;
-        effects_.handovers.push_back({id, socket, home, std::move(*c.peer), c.opened_at, now, std::move(unread)});
+        Connection::Opening& opening = *c.opening;
+        effects_.handovers.push_back(
+            {id, c.socket, home, std::move(opening.peer), opening.opened_at, now, std::move(unread)});
         stop(c.timer);
         connections_.erase(id);
         moved = true;
@@ -231,7 +230,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
   c.maximum_packet_size = packet->properties.number_or(Property::MaximumPacketSize, 0);
   Step step = check_connect(c, *packet, now);
   if (step && packet->properties.has(Property::AuthenticationMethod)) {
-    c.connect_packet = std::make_unique<std::vector<std::uint8_t>>(frame.begin(), frame.end());
+    c.opening->connect_packet.assign(frame.begin(), frame.end());
     step = begin_authentication(id, c, *packet);
   } else if (step) {
     step = welcome(id, c, *packet, frame, {}, {}, now);
@@ -318,9 +317,9 @@ Shard::Step Shard::disconnect_packet(ConnectionId id, Connection& c, const mqtt:
 }
 
 Shard::Step Shard::auth_packet(ConnectionId id, Connection& c, const mqtt::Auth& packet) {
-  if (!c.auth_method)
+  if (!c.has_auth_method())
     return std::unexpected(protocol_error("packet type", "AUTH without an Authentication Method in CONNECT"));
-  if (packet.properties.text_or(Property::AuthenticationMethod) != *c.auth_method) {
+  if (packet.properties.text_or(Property::AuthenticationMethod) != c.extras->auth_method) {
     return std::unexpected(protocol_error("Authentication Method", "differs from CONNECT's"));
   }
   const bool again = packet.reason == ReasonCode::ReAuthenticate;
@@ -332,8 +331,8 @@ Shard::Step Shard::auth_packet(ConnectionId id, Connection& c, const mqtt::Auth&
   const std::string_view data = packet.properties.text_or(Property::AuthenticationData);
   const Session* s = sessions_.find(c.session);
   effects_.auth_requests.push_back({.connection = id,
-                                    .client_id = s != nullptr ? s->client_id : std::string(),
-                                    .method = *c.auth_method,
+                                    .client_id = s != nullptr ? s->client_id.str() : std::string(),
+                                    .method = c.extras->auth_method,
                                     .data = {data.begin(), data.end()},
                                     .first = again});
   return {};
@@ -342,7 +341,7 @@ Shard::Step Shard::auth_packet(ConnectionId id, Connection& c, const mqtt::Auth&
 void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now) {
   Connection* c = connections_.find(id);
   const bool connecting = c != nullptr && c->state == Connection::State::Authenticating;
-  if (c == nullptr || !c->auth_method || !(connecting || c->reauthenticating)) return;
+  if (c == nullptr || !c->has_auth_method() || !(connecting || c->reauthenticating)) return;
   const std::string_view data = base::as_text(verdict.data);
   if (verdict.kind == AuthVerdict::Kind::Failure) {
     leave(id,
@@ -354,14 +353,14 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
   }
   const bool done = verdict.kind == AuthVerdict::Kind::Success;
   if (done && connecting) {
-    const auto bytes = std::move(c->connect_packet);
-    const auto header = mqtt::decode_header(*bytes, mqtt::kMaxRemainingLength);
+    const auto bytes = std::exchange(c->opening->connect_packet, {});
+    const auto header = mqtt::decode_header(bytes, mqtt::kMaxRemainingLength);
     CHECK(header.has_value() && header->has_value());
-    const auto packet = mqtt::decode_connect(**header, base::Bytes(*bytes).subspan((*header)->header_size));
+    const auto packet = mqtt::decode_connect(**header, base::Bytes(bytes).subspan((*header)->header_size));
     CHECK(packet.has_value());
     // Much may have happened since: the broker may be stopping.
     auto step = check_connect(*c, *packet, now);
-    if (step) step = welcome(id, *c, *packet, *bytes, data, {}, now);
+    if (step) step = welcome(id, *c, *packet, bytes, data, {}, now);
     if (!step) {
       step.error().client_id = packet->client_id;
       leave(id, step.error(), now);
@@ -370,7 +369,7 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
   }
   mqtt::Auth answer;
   answer.reason = done ? ReasonCode::Success : ReasonCode::ContinueAuthentication;
-  answer.properties.set_text(Property::AuthenticationMethod, *c->auth_method);
+  answer.properties.set_text(Property::AuthenticationMethod, c->extras->auth_method);
   if (!data.empty()) answer.properties.set_text(Property::AuthenticationData, data);
   if (!fits(*c, answer)) {
     Departure departure = answer_too_large();

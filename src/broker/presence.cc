@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "topics/text_hash.h"
+
 namespace vigil::broker {
 namespace {
 
@@ -58,34 +60,49 @@ std::uint32_t RecentCount::last_day(std::int64_t unix_ms) const {
   return sum;
 }
 
+const PresencePast& PresenceRecord::past() const {
+  static const PresencePast none;
+  return past_ ? *past_ : none;
+}
+
+PresencePast& PresenceRecord::change_past() {
+  if (!past_) past_ = std::make_unique<PresencePast>();
+  return *past_;
+}
+
+// The seed is this object's address, so that no peer can know which ids collide.
+Presence::Key Presence::key_of(std::string_view client_id) const {
+  const std::uint64_t hash = topics::hash_text(reinterpret_cast<std::uintptr_t>(this), client_id);
+  return {static_cast<std::uint32_t>(hash ^ hash >> 32U), client_id, this};
+}
+
+PresenceId Presence::id_of(std::string_view client_id) const {
+  const auto found = by_client_.find(key_of(client_id));
+  return found == by_client_.end() ? PresenceId() : records_.at_index(found->index).first;
+}
+
 PresenceId Presence::open(std::string_view client_id) {
-  if (const auto it = by_client_.find(client_id); it != by_client_.end()) return it->second;
+  if (const PresenceId known = id_of(client_id)) return known;
   while (records_.size() >= bounds_.records && !forgettable_.empty()) {
     const auto [id, incarnation] = forgettable_.front();
     forgettable_.pop_front();
     const PresenceRecord* record = records_.find(id);
     if (record == nullptr || record->incarnation != incarnation || record->connected || record->has_session) continue;
-    by_client_.erase(record->client_id);
-    forgotten_.push_back(record->client_id);
+    forgotten_.push_back(record->client_id.str());
+    by_client_.erase(by_client_.find(key_of(record->client_id)));
     records_.erase(id);
   }
   const PresenceId id = records_.emplace();
   records_.at(id).client_id = client_id;
-  by_client_.emplace(std::string(client_id), id);
+  by_client_.insert({key_of(client_id).hash, id.index});
   return id;
 }
 
-bool Presence::restore(PresenceRecord record) {
-  if (records_.size() >= bounds_.records || by_client_.contains(record.client_id)) return false;
-  const std::string client_id = record.client_id;
+PresenceId Presence::restore(PresenceRecord record) {
+  if (records_.size() >= bounds_.records || id_of(record.client_id)) return {};
   const PresenceId id = records_.emplace(std::move(record));
-  by_client_.emplace(client_id, id);
-  return true;
-}
-
-PresenceRecord* Presence::find(std::string_view client_id) {
-  const auto it = by_client_.find(client_id);
-  return it == by_client_.end() ? nullptr : records_.find(it->second);
+  by_client_.insert({key_of(records_.at(id).client_id).hash, id.index});
+  return id;
 }
 
 void Presence::note(PresenceRecord& record, PresenceEvent event) {

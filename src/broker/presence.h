@@ -7,20 +7,21 @@
 #include <array>
 #include <cstdint>
 #include <deque>
-#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include <boost/container/devector.hpp>
 #include <boost/container/small_vector.hpp>
-#include <boost/unordered/unordered_flat_map.hpp>
+#include <boost/unordered/unordered_flat_set.hpp>
 
 #include "base/clock.h"
+#include "base/compact.h"
 #include "base/slot_map.h"
 #include "base/tcp_evidence.h"
+#include "base/text.h"
 #include "broker/disconnect_reason.h"
 #include "broker/flapping.h"
 #include "broker/ids.h"
@@ -86,6 +87,7 @@ class RecentCount {
   // As they were kept, to be kept for longer.
   const Buckets& buckets() const { return buckets_; }
   void restore(Buckets buckets) { buckets_ = std::move(buckets); }
+  bool operator==(const RecentCount&) const = default;
 
  private:
   Buckets buckets_;
@@ -96,42 +98,23 @@ struct PresenceEvent {
   DisconnectReason reason = DisconnectReason::ConnectionClosed;  // of Disconnected
   std::int64_t unix_ms = 0;
   std::uint64_t incarnation = 0;
-  std::string address;  // the client's; the newcomer's for TakenOver and Flapping
+  base::Text address;  // the client's; the newcomer's for TakenOver and Flapping
 };
 
-struct PresenceRecord {
-  std::string client_id;
-  // Rises with every connection of this client id: a consumer throws away what is lower than it has seen. It rises over
-  // restarts, too, as long as the wall clock is not set back by more than the broker was away.
-  std::uint64_t incarnation = 0;
-  // Rises with every event of an incarnation.
-  std::uint32_t sequence = 0;
-  bool connected = false;
-  bool has_session = false;
-  bool at_risk = false;
-  bool unstored = false;  // has changed since it was last handed to the store
+// What only a client has whose connection ended or was taken over, or whose session ended.
+struct PresencePast {
   // The client's last session ended in this batch, or with this joint change (change.h).
   std::uint64_t ended_in = 0;
   std::uint64_t ended_with = 0;
 
-  mqtt::Version version = mqtt::Version::V311;
-  bool clean_start = true;
-  std::uint32_t session_expiry_s = 0;
-  std::uint32_t keep_alive_s = 0;
-  std::string address;
-  std::int64_t connected_at_ms = 0;
   std::int64_t disconnected_at_ms = 0;
-  std::int64_t last_seen_ms = 0;  // of a client that is away
-  std::optional<DisconnectReason> reason;
+  std::int64_t last_seen_ms = 0;
   std::string detail;  // of a protocol error
   std::optional<base::TcpEvidence> evidence;
   std::optional<base::TcpVerdict> verdict;
-  bool proxied = false;
 
-  Rhythm rhythm;
   RecentCount disconnects;
   Flapping flapping;
-  std::uint32_t connects = 0;
   std::uint32_t takeovers = 0;
   std::uint32_t keep_alive_timeouts = 0;
   std::uint32_t wills_published = 0;
@@ -141,7 +124,41 @@ struct PresenceRecord {
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
 
-  boost::container::devector<PresenceEvent> history;  // oldest first, bounded; nothing is allocated while it is empty
+  bool operator==(const PresencePast&) const = default;
+};
+
+// Small while nothing has happened to the client yet: there is one of each client that was ever seen.
+struct PresenceRecord {
+  base::Text client_id;
+  // Rises with every connection of this client id: a consumer throws away what is lower than it has seen. It rises over
+  // restarts, too, as long as the wall clock is not set back by more than the broker was away.
+  std::uint64_t incarnation = 0;
+  // Rises with every event of an incarnation.
+  std::uint32_t sequence = 0;
+  std::uint32_t session_expiry_s = 0;
+  std::uint32_t keep_alive_s = 0;
+  std::uint32_t connects = 0;
+  bool connected = false;
+  bool has_session = false;
+  bool at_risk = false;
+  bool unstored = false;  // has changed since it was last handed to the store
+  bool clean_start = true;
+  bool proxied = false;
+  mqtt::Version version = mqtt::Version::V311;
+  std::optional<DisconnectReason> reason;
+  SessionId session;  // on this shard; where a crash left two of them, the newest
+  std::int64_t connected_at_ms = 0;
+  base::Text address;
+  Rhythm rhythm;
+
+  const PresencePast& past() const;
+  PresencePast& change_past();
+
+  // Oldest first, bounded.
+  base::CompactQueue<PresenceEvent> history;
+
+ private:
+  std::unique_ptr<PresencePast> past_;
 };
 
 // What the connection and the session of a client know at this moment.
@@ -171,9 +188,10 @@ class Presence {
   // session.
   PresenceId open(std::string_view client_id);
   PresenceRecord* find(PresenceId id) { return records_.find(id); }
-  PresenceRecord* find(std::string_view client_id);
-  // Puts a record back that the store has kept. False if there is one of that client already, or no room.
-  bool restore(PresenceRecord record);
+  PresenceRecord* find(std::string_view client_id) { return records_.find(id_of(client_id)); }
+  const PresenceRecord* find(std::string_view client_id) const { return records_.find(id_of(client_id)); }
+  // Puts a record back that the store has kept. No id if there is one of that client already, or no room.
+  PresenceId restore(PresenceRecord record);
   // The clients forgotten since this was last asked.
   std::vector<std::string> take_forgotten() { return std::exchange(forgotten_, {}); }
   // Appends to the bounded history and gives the event its sequence number.
@@ -187,13 +205,35 @@ class Presence {
   std::pair<PresenceId, PresenceRecord*> at_index(std::uint32_t index) { return records_.at_index(index); }
 
  private:
+  // A record by its client id: its place and a hash, so that the id itself is kept once.
+  struct Entry {
+    std::uint32_t hash;
+    std::uint32_t index;
+  };
+  struct Key {
+    std::uint32_t hash;
+    std::string_view client_id;
+    const Presence* presence;
+  };
   struct Hash {
     using is_transparent = void;
-    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+    std::size_t operator()(const Entry& entry) const { return entry.hash; }
+    std::size_t operator()(const Key& key) const { return key.hash; }
   };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(const Entry& left, const Entry& right) const { return left.index == right.index; }
+    bool operator()(const Key& key, const Entry& entry) const {
+      return key.hash == entry.hash && key.presence->records_.at_index(entry.index).second->client_id == key.client_id;
+    }
+    bool operator()(const Entry& entry, const Key& key) const { return (*this)(key, entry); }
+  };
+  Key key_of(std::string_view client_id) const;
+  PresenceId id_of(std::string_view client_id) const;
+
   Bounds bounds_;
   base::SlotMap<PresenceRecord, PresenceTag> records_;
-  boost::unordered_flat_map<std::string, PresenceId, Hash, std::equal_to<>> by_client_;
+  boost::unordered_flat_set<Entry, Hash, Equal> by_client_;
   std::deque<std::pair<PresenceId, std::uint64_t>> forgettable_;  // with the incarnation at that time
   std::vector<std::string> forgotten_;
 };

@@ -21,14 +21,15 @@ std::string_view protocol_name(mqtt::Version version) {
 std::int64_t to_ms(base::Duration d) { return std::chrono::duration_cast<base::milliseconds>(d).count(); }
 
 Json evidence_json(const PresenceRecord& record) {
+  const PresencePast& past = record.past();
   Json json;
-  if (record.verdict) json["verdict"] = name(*record.verdict);
-  if (record.evidence) {
-    json["unacknowledgedBytes"] = record.evidence->unacknowledged_bytes;
-    json["unacknowledgedSegments"] = record.evidence->unacknowledged_segments;
-    json["retransmits"] = record.evidence->retransmits;
-    json["unansweredProbes"] = record.evidence->probes;
-    json["lastAckAgeMs"] = record.evidence->last_ack_received_ms;
+  if (past.verdict) json["verdict"] = name(*past.verdict);
+  if (past.evidence) {
+    json["unacknowledgedBytes"] = past.evidence->unacknowledged_bytes;
+    json["unacknowledgedSegments"] = past.evidence->unacknowledged_segments;
+    json["retransmits"] = past.evidence->retransmits;
+    json["unansweredProbes"] = past.evidence->probes;
+    json["lastAckAgeMs"] = past.evidence->last_ack_received_ms;
   }
   // What TCP says is then about the proxy, not about the client.
   if (record.proxied) json["ofProxy"] = true;
@@ -40,7 +41,7 @@ Json history_json(const PresenceRecord& record) {
   for (const PresenceEvent& event : record.history) {
     Json item{{"event", name(event.kind)}, {"at", event.unix_ms}, {"incarnation", event.incarnation}};
     if (event.kind == PresenceEventKind::Disconnected) item["disconnectReason"] = name(event.reason);
-    if (!event.address.empty()) item["clientIpAdr"] = event.address;
+    if (!event.address.empty()) item["clientIpAdr"] = event.address.view();
     list.push_back(std::move(item));
   }
   return list;
@@ -51,8 +52,9 @@ Json history_json(const PresenceRecord& record) {
 std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id,
                        const Moment& now) {
   const auto wall = [&now](base::Instant at) { return now.unix_ms - to_ms(now.at - at); };
+  const PresencePast& past = record.past();
   Json json;
-  json["clientId"] = record.client_id;
+  json["clientId"] = record.client_id.view();
   json["sessionId"] = std::string(node_id) + "/" + std::to_string(record.incarnation);
   json["connectionState"] = record.connected ? "CONNECTED" : "DISCONNECTED";
   json["clientType"] = "DEVICE";
@@ -63,7 +65,7 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
   json["cleanStart"] = record.clean_start;
   json["sessionExpiryInterval"] = record.session_expiry_s;
   json["keepAliveSeconds"] = record.keep_alive_s;
-  json["clientIpAdr"] = record.address;
+  json["clientIpAdr"] = record.address.view();
   json["connectedAt"] = record.connected_at_ms;
   if (live.connected) {
     json["lastSeenAt"] = wall(live.last_heard);
@@ -71,15 +73,15 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
     json["timeLeftMs"] = live.deadline.is_never() ? Json(nullptr) : Json(to_ms(live.deadline - now.at));
     json["atRisk"] = record.at_risk;
     // Of the connection before this one.
-    if (record.reason) json["disconnectedAt"] = record.disconnected_at_ms;
+    if (record.reason) json["disconnectedAt"] = past.disconnected_at_ms;
   } else {
-    json["disconnectedAt"] = record.disconnected_at_ms;
-    json["lastSeenAt"] = record.last_seen_ms;
+    json["disconnectedAt"] = past.disconnected_at_ms;
+    json["lastSeenAt"] = past.last_seen_ms;
   }
   if (record.reason) {
     json["disconnectReason"] = name(*record.reason);
-    if (!record.detail.empty()) json["disconnectDetail"] = record.detail;
-    if (record.evidence || record.verdict) json["evidence"] = evidence_json(record);
+    if (!past.detail.empty()) json["disconnectDetail"] = past.detail;
+    if (past.evidence || past.verdict) json["evidence"] = evidence_json(record);
   }
   if (record.rhythm.known()) {
     json["heartbeat"] = {{"meanMs", record.rhythm.mean_ms()}, {"jitterMs", record.rhythm.jitter_ms()}};
@@ -87,48 +89,49 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
   json["subscriptions"] = live.subscriptions;
   json["queuedMessages"] = live.queued;
   json["inflightMessages"] = live.inflight;
-  json["packetsReceived"] = record.packets_received + live.packets_received;
-  json["packetsSent"] = record.packets_sent + live.packets_sent;
-  json["bytesReceived"] = record.bytes_received + live.bytes_received;
-  json["bytesSent"] = record.bytes_sent + live.bytes_sent;
+  json["packetsReceived"] = past.packets_received + live.packets_received;
+  json["packetsSent"] = past.packets_sent + live.packets_sent;
+  json["bytesReceived"] = past.bytes_received + live.bytes_received;
+  json["bytesSent"] = past.bytes_sent + live.bytes_sent;
   json["connects"] = record.connects;
-  json["disconnectsLastHour"] = record.disconnects.last_hour(now.unix_ms);
-  json["disconnectsLastDay"] = record.disconnects.last_day(now.unix_ms);
-  json["keepAliveTimeouts"] = record.keep_alive_timeouts;
-  json["takeOvers"] = record.takeovers;
-  json["willsPublished"] = record.wills_published;
-  json["willsCancelled"] = record.wills_cancelled;
+  json["disconnectsLastHour"] = past.disconnects.last_hour(now.unix_ms);
+  json["disconnectsLastDay"] = past.disconnects.last_day(now.unix_ms);
+  json["keepAliveTimeouts"] = past.keep_alive_timeouts;
+  json["takeOvers"] = past.takeovers;
+  json["willsPublished"] = past.wills_published;
+  json["willsCancelled"] = past.wills_cancelled;
   json["history"] = history_json(record);
   return dump(json);
 }
 
 std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id) {
+  const PresencePast& past = record.past();
   Json json;
   json["event"] = name(event.kind);
-  json["clientId"] = record.client_id;
+  json["clientId"] = record.client_id.view();
   json["nodeId"] = node_id;
   json["incarnation"] = event.incarnation;
   json["sequence"] = record.sequence;
   json["at"] = event.unix_ms;
   switch (event.kind) {
     case PresenceEventKind::Connected:
-      json["clientIpAdr"] = event.address;
+      json["clientIpAdr"] = event.address.view();
       json["protocolVersion"] = protocol_name(record.version);
       json["cleanStart"] = record.clean_start;
       json["keepAliveSeconds"] = record.keep_alive_s;
       json["sessionExpiryInterval"] = record.session_expiry_s;
       break;
     case PresenceEventKind::Disconnected:
-      json["clientIpAdr"] = event.address;
+      json["clientIpAdr"] = event.address.view();
       json["disconnectReason"] = name(event.reason);
-      json["lastSeenAt"] = record.last_seen_ms;
-      if (!record.detail.empty()) json["disconnectDetail"] = record.detail;
-      if (record.evidence || record.verdict) json["evidence"] = evidence_json(record);
+      json["lastSeenAt"] = past.last_seen_ms;
+      if (!past.detail.empty()) json["disconnectDetail"] = past.detail;
+      if (past.evidence || past.verdict) json["evidence"] = evidence_json(record);
       break;
     case PresenceEventKind::TakenOver:
     case PresenceEventKind::Flapping:
-      json["clientIpAdr"] = record.address;
-      json["newClientIpAdr"] = event.address;
+      json["clientIpAdr"] = record.address.view();
+      json["newClientIpAdr"] = event.address.view();
       break;
     case PresenceEventKind::WillPublished:
     case PresenceEventKind::WillCancelled:

@@ -28,8 +28,8 @@ constexpr unsigned kAllFlags = 127;
 
 unsigned flags_of(const PresenceRecord& r) {
   return (r.connected ? kConnected : 0U) | (r.has_session ? kHasSession : 0U) | (r.clean_start ? kCleanStart : 0U) |
-         (r.proxied ? kProxied : 0U) | (r.reason ? kHasReason : 0U) | (r.evidence ? kHasEvidence : 0U) |
-         (r.verdict ? kHasVerdict : 0U);
+         (r.proxied ? kProxied : 0U) | (r.reason ? kHasReason : 0U) | (r.past().evidence ? kHasEvidence : 0U) |
+         (r.past().verdict ? kHasVerdict : 0U);
 }
 
 void write_evidence(const base::TcpEvidence& e, RecordWriter& out) {
@@ -72,7 +72,7 @@ void read_history(RecordReader& in, PresenceRecord& r) {
     event.reason = in.enumerator(kLastReason);
     event.unix_ms = in.when_ms();
     event.incarnation = in.varint();
-    event.address = in.text();
+    event.address = base::Text(in.text());
     r.history.push_back(std::move(event));
   }
 }
@@ -101,27 +101,25 @@ mqtt::Version read_version(RecordReader& in) {
   }
 }
 
-// What every record has, up to why its last connection ended.
+// What every record has.
 void read_state(RecordReader& in, PresenceRecord& r) {
-  r.client_id = in.text();
+  r.client_id = base::Text(in.text());
   if (r.client_id.size() > kLongestText) in.fail();
   r.incarnation = in.varint();
   r.sequence = in.varint32();
   r.version = read_version(in);
   r.session_expiry_s = in.varint32();
   r.keep_alive_s = in.varint32();
-  r.address = in.text();
+  r.address = base::Text(in.text());
   r.connected_at_ms = in.when_ms();
-  r.disconnected_at_ms = in.when_ms();
-  r.last_seen_ms = in.when_ms();
 }
 
-void read_counters(RecordReader& in, PresenceRecord& r) {
+void read_counters(RecordReader& in, std::uint32_t& connects, PresencePast& past) {
   for (std::uint32_t* number :
-       {&r.connects, &r.takeovers, &r.keep_alive_timeouts, &r.wills_published, &r.wills_cancelled}) {
+       {&connects, &past.takeovers, &past.keep_alive_timeouts, &past.wills_published, &past.wills_cancelled}) {
     *number = in.varint32();
   }
-  for (std::uint64_t* number : {&r.packets_received, &r.packets_sent, &r.bytes_received, &r.bytes_sent}) {
+  for (std::uint64_t* number : {&past.packets_received, &past.packets_sent, &past.bytes_received, &past.bytes_sent}) {
     *number = in.varint();
   }
 }
@@ -129,6 +127,7 @@ void read_counters(RecordReader& in, PresenceRecord& r) {
 }  // namespace
 
 void encode_presence(const PresenceRecord& r, std::vector<std::uint8_t>& to) {
+  const PresencePast& past = r.past();
   RecordWriter out(to);
   out.u8(kVersion);
   out.u8(static_cast<std::uint8_t>(flags_of(r)));
@@ -140,22 +139,23 @@ void encode_presence(const PresenceRecord& r, std::vector<std::uint8_t>& to) {
   out.varint(r.keep_alive_s);
   out.text(r.address);
   out.when_ms(r.connected_at_ms);
-  out.when_ms(r.disconnected_at_ms);
-  out.when_ms(r.last_seen_ms);
+  out.when_ms(past.disconnected_at_ms);
+  out.when_ms(past.last_seen_ms);
   if (r.reason) out.u8(static_cast<std::uint8_t>(*r.reason));
-  out.text(r.detail);
-  if (r.evidence) write_evidence(*r.evidence, out);
-  if (r.verdict) out.u8(static_cast<std::uint8_t>(*r.verdict));
-  out.varint(r.disconnects.buckets().size());
-  for (const RecentCount::Bucket& bucket : r.disconnects.buckets()) {
+  out.text(past.detail);
+  if (past.evidence) write_evidence(*past.evidence, out);
+  if (past.verdict) out.u8(static_cast<std::uint8_t>(*past.verdict));
+  out.varint(past.disconnects.buckets().size());
+  for (const RecentCount::Bucket& bucket : past.disconnects.buckets()) {
     out.varint(bucket.slot);
     out.varint(bucket.count);
   }
   for (const std::uint32_t number :
-       {r.connects, r.takeovers, r.keep_alive_timeouts, r.wills_published, r.wills_cancelled}) {
+       {r.connects, past.takeovers, past.keep_alive_timeouts, past.wills_published, past.wills_cancelled}) {
     out.varint(number);
   }
-  for (const std::uint64_t number : {r.packets_received, r.packets_sent, r.bytes_received, r.bytes_sent}) {
+  for (const std::uint64_t number :
+       {past.packets_received, past.packets_sent, past.bytes_received, past.bytes_sent}) {
     out.varint(number);
   }
   write_history(r, out);
@@ -169,19 +169,23 @@ base::Result<PresenceRecord, std::string> decode_presence(base::Bytes bytes) {
   const unsigned flags = in.u8();
   if (flags > kAllFlags) in.fail();
   PresenceRecord r;
+  PresencePast past;
   r.connected = (flags & kConnected) != 0;
   r.has_session = (flags & kHasSession) != 0;
   r.clean_start = (flags & kCleanStart) != 0;
   r.proxied = (flags & kProxied) != 0;
   read_state(in, r);
+  past.disconnected_at_ms = in.when_ms();
+  past.last_seen_ms = in.when_ms();
   if ((flags & kHasReason) != 0) r.reason = in.enumerator(kLastReason);
-  r.detail = in.text();
-  if ((flags & kHasEvidence) != 0) r.evidence = read_evidence(in);
-  if ((flags & kHasVerdict) != 0) r.verdict = in.enumerator(kLastVerdict);
-  r.disconnects = read_disconnects(in);
-  read_counters(in, r);
+  past.detail = in.text();
+  if ((flags & kHasEvidence) != 0) past.evidence = read_evidence(in);
+  if ((flags & kHasVerdict) != 0) past.verdict = in.enumerator(kLastVerdict);
+  past.disconnects = read_disconnects(in);
+  read_counters(in, r.connects, past);
   read_history(in, r);
   if (!in.done()) return base::Err(std::string("the presence record is not readable"));
+  if (past != PresencePast()) r.change_past() = std::move(past);
   return r;
 }
 

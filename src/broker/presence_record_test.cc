@@ -9,7 +9,8 @@ constexpr std::int64_t kNoon = 1'900'000'000'000;
 
 PresenceRecord full_record() {
   PresenceRecord r;
-  r.client_id = "boiler/7";
+  PresencePast& past = r.change_past();
+  r.client_id = std::string_view("boiler/7");
   r.incarnation = 1'900'000'000'123;
   r.sequence = 5;
   r.connected = true;
@@ -19,27 +20,27 @@ PresenceRecord full_record() {
   r.clean_start = false;
   r.session_expiry_s = UINT32_MAX;
   r.keep_alive_s = 60;
-  r.address = "192.0.2.1:4000";
+  r.address = std::string_view("192.0.2.1:4000");
   r.connected_at_ms = kNoon;
-  r.disconnected_at_ms = kNoon + 1;
-  r.last_seen_ms = kNoon + 2;
+  past.disconnected_at_ms = kNoon + 1;
+  past.last_seen_ms = kNoon + 2;
   r.reason = DisconnectReason::KeepAliveTimeout;
-  r.detail = "nothing came";
-  r.evidence = base::TcpEvidence{.unsent_bytes = 1, .retransmits = 6, .rtt_us = 900, .state = 1, .timed_out = true};
-  r.verdict = base::TcpVerdict::NobodyAcknowledges;
+  past.detail = "nothing came";
+  past.evidence = base::TcpEvidence{.unsent_bytes = 1, .retransmits = 6, .rtt_us = 900, .state = 1, .timed_out = true};
+  past.verdict = base::TcpVerdict::NobodyAcknowledges;
   r.proxied = true;
-  r.disconnects.add(kNoon - 3'000'000);
-  r.disconnects.add(kNoon);
+  past.disconnects.add(kNoon - 3'000'000);
+  past.disconnects.add(kNoon);
   r.connects = 8;
-  r.takeovers = 2;
-  r.keep_alive_timeouts = 3;
-  r.wills_published = 4;
-  r.wills_cancelled = 1;
-  r.packets_received = UINT64_MAX;
-  r.packets_sent = 10;
-  r.bytes_received = 11;
-  r.bytes_sent = 12;
-  r.history.push_back({.kind = PresenceEventKind::Connected, .unix_ms = kNoon, .incarnation = 1, .address = "x"});
+  past.takeovers = 2;
+  past.keep_alive_timeouts = 3;
+  past.wills_published = 4;
+  past.wills_cancelled = 1;
+  past.packets_received = UINT64_MAX;
+  past.packets_sent = 10;
+  past.bytes_received = 11;
+  past.bytes_sent = 12;
+  r.history.push_back({.kind = PresenceEventKind::Connected, .unix_ms = kNoon, .incarnation = 1, .address = base::Text("x")});
   r.history.push_back({.kind = PresenceEventKind::Disconnected,
                        .reason = DisconnectReason::ServerShutdown,
                        .unix_ms = kNoon + 1,
@@ -67,14 +68,14 @@ TEST(PresenceRecord, GivesBackWhatOutlivesARestart) {
   EXPECT_EQ(got->keep_alive_s, record.keep_alive_s);
   EXPECT_EQ(got->address, record.address);
   EXPECT_EQ(got->connected_at_ms, record.connected_at_ms);
-  EXPECT_EQ(got->disconnected_at_ms, record.disconnected_at_ms);
-  EXPECT_EQ(got->last_seen_ms, record.last_seen_ms);
+  EXPECT_EQ(got->past().disconnected_at_ms, record.past().disconnected_at_ms);
+  EXPECT_EQ(got->past().last_seen_ms, record.past().last_seen_ms);
   EXPECT_EQ(got->reason, record.reason);
-  EXPECT_EQ(got->detail, record.detail);
-  EXPECT_EQ(got->evidence, record.evidence);
-  EXPECT_EQ(got->verdict, record.verdict);
-  EXPECT_EQ(got->disconnects.buckets(), record.disconnects.buckets());
-  EXPECT_EQ(got->disconnects.last_hour(kNoon), 2U);
+  EXPECT_EQ(got->past().detail, record.past().detail);
+  EXPECT_EQ(got->past().evidence, record.past().evidence);
+  EXPECT_EQ(got->past().verdict, record.past().verdict);
+  EXPECT_EQ(got->past().disconnects.buckets(), record.past().disconnects.buckets());
+  EXPECT_EQ(got->past().disconnects.last_hour(kNoon), 2U);
 }
 
 TEST(PresenceRecord, GivesBackCountersAndHistory) {
@@ -82,12 +83,12 @@ TEST(PresenceRecord, GivesBackCountersAndHistory) {
   const auto got = decode_presence(encoded(record));
   ASSERT_TRUE(got.has_value());
   EXPECT_EQ(got->connects, 8U);
-  EXPECT_EQ(got->takeovers, 2U);
-  EXPECT_EQ(got->keep_alive_timeouts, 3U);
-  EXPECT_EQ(got->wills_published, 4U);
-  EXPECT_EQ(got->wills_cancelled, 1U);
-  EXPECT_EQ(got->packets_received, UINT64_MAX);
-  EXPECT_EQ(got->bytes_sent, 12U);
+  EXPECT_EQ(got->past().takeovers, 2U);
+  EXPECT_EQ(got->past().keep_alive_timeouts, 3U);
+  EXPECT_EQ(got->past().wills_published, 4U);
+  EXPECT_EQ(got->past().wills_cancelled, 1U);
+  EXPECT_EQ(got->past().packets_received, UINT64_MAX);
+  EXPECT_EQ(got->past().bytes_sent, 12U);
   ASSERT_EQ(got->history.size(), 2U);
   EXPECT_EQ(got->history[0].address, "x");
   EXPECT_EQ(got->history[1].kind, PresenceEventKind::Disconnected);
@@ -103,9 +104,9 @@ TEST(PresenceRecord, LeavesOutWhatBelongsToAConnection) {
 
 TEST(PresenceRecord, IsSmallForAClientThatJustConnected) {
   PresenceRecord record;
-  record.client_id = "sensor-000001";
+  record.client_id = std::string_view("sensor-000001");
   record.incarnation = 1'900'000'000'123;
-  record.address = "192.0.2.1:4000";
+  record.address = std::string_view("192.0.2.1:4000");
   record.connected_at_ms = kNoon;
   EXPECT_LT(encoded(record).size(), 80U);
 }

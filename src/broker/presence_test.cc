@@ -101,9 +101,9 @@ TEST(Presence, TheStateOfAClientThatIsGoneSaysWhy) {
   PresenceRecord record;
   record.client_id = "a";
   record.reason = DisconnectReason::KeepAliveTimeout;
-  record.verdict = base::TcpVerdict::NobodyAcknowledges;
-  record.evidence = base::TcpEvidence{.unacknowledged_bytes = 12, .retransmits = 3};
-  record.disconnected_at_ms = kNoon;
+  record.change_past().verdict = base::TcpVerdict::NobodyAcknowledges;
+  record.change_past().evidence = base::TcpEvidence{.unacknowledged_bytes = 12, .retransmits = 3};
+  record.change_past().disconnected_at_ms = kNoon;
   const auto json = nlohmann::json::parse(state_json(record, {}, "n1", {base::Instant(), kNoon}));
   EXPECT_EQ(json["connectionState"], "DISCONNECTED");
   EXPECT_EQ(json["disconnectReason"], "KEEP_ALIVE_TIMEOUT");

@@ -32,14 +32,14 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
       return std::unexpected(
           illegal(ReasonCode::TopicAliasInvalid, "Topic Alias", "above the Topic Alias Maximum of the broker"));
     }
-    if (!c.aliases_in) c.aliases_in = std::make_unique<InboundAliases>();
+    InboundAliases& aliases = c.with_extras().aliases_in;
     const auto number = static_cast<std::uint16_t>(*alias);
     if (packet.topic.empty()) {
-      packet.topic = c.aliases_in->topic(number);
+      packet.topic = aliases.topic(number);
       if (packet.topic.empty())
         return std::unexpected(illegal(ReasonCode::ProtocolError, "Topic Alias", "was never set on this connection"));
     } else {
-      c.aliases_in->set(number, packet.topic);
+      aliases.set(number, packet.topic);
     }
   }
   if (static_cast<std::uint8_t>(packet.qos) > limits().maximum_qos) {
@@ -51,8 +51,8 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   const bool acked = packet.qos != QoS::AtMostOnce;
   const bool exactly_once = packet.qos == QoS::ExactlyOnce;
   const bool duplicate = exactly_once && s.unreleased.contains(packet.packet_id);
-  if (acked && c.version == Version::V5 && !c.unreleased.contains(packet.packet_id) &&
-      c.acks.pubacks() + c.unreleased.size() >= limits().receive_maximum) {
+  if (acked && c.version == Version::V5 && !c.has_unreleased(packet.packet_id) &&
+      c.acks.pubacks() + c.unreleased() >= limits().receive_maximum) {
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
                                    "more unacknowledged messages than the Receive Maximum"));
   }
@@ -62,7 +62,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
                                    "more unacknowledged messages than there are identifiers"));
   }
   AckQueue::Entry answer{.type = exactly_once ? PacketType::PubRec : PacketType::PubAck, .packet_id = packet.packet_id};
-  if (exactly_once) c.unreleased.insert(packet.packet_id);
+  if (exactly_once) c.with_extras().unreleased.insert(packet.packet_id);
   if (duplicate) {
     // It has been passed on already; only the answer was lost, or waits for the store [MQTT-4.3.3-10].
     answer.matched = true;
@@ -74,7 +74,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     acknowledge(id, c, answer);
     return {};
   }
-  const bool allowed = may_publish({s.client_id, s.user_name, c.peer->loopback}, packet.topic);
+  const bool allowed = may_publish({s.client_id, s.user_name, c.loopback}, packet.topic);
   // (As many levels as it has bytes, and one.)
   const bool too_deep =
       packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
@@ -84,7 +84,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     answer.matched = true;
     if (c.version == Version::V5) answer.reason = allowed ? ReasonCode::TopicNameInvalid : ReasonCode::NotAuthorized;
     if (exactly_once && c.version != Version::V5) answer.needs = take_exactly_once(s, packet.packet_id);
-    if (c.version == Version::V5) c.unreleased.erase(packet.packet_id);  // a PUBREC with a failure ends it
+    if (c.version == Version::V5) c.release(packet.packet_id);  // a PUBREC with a failure ends it
     if (acked) acknowledge(id, c, answer);
     return {};
   }
@@ -153,7 +153,7 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
   }
   Session& s = sessions_.at(c.session);
   const bool known = s.unreleased.erase(packet.packet_id) > 0;
-  c.unreleased.erase(packet.packet_id);
+  c.release(packet.packet_id);
   AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .matched = true};
   if (!known) answer.reason = ReasonCode::PacketIdentifierNotFound;
   if (s.durable) {
@@ -363,7 +363,7 @@ bool Shard::share_here(std::string_view group_name, std::string_view filter, con
   if (chosen->subscription_id != 0) terms.subscription_ids.push_back(chosen->subscription_id);
   const std::size_t size = std::string_view("$share//").size() + group_name.size() + filter.size();
   for (const HeldSubscription& held : s.subscriptions) {
-    if (held.shared && held.text.size() == size && held.text.ends_with(filter) &&
+    if (held.shared && held.text.size() == size && held.text.view().ends_with(filter) &&
         std::string_view(held.text).substr(7).starts_with(group_name)) {
       terms.share = held.number;
     }

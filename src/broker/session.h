@@ -11,9 +11,9 @@
 #include <string>
 
 #include <boost/container/deque.hpp>
-#include <boost/container/flat_set.hpp>
-#include <boost/container/small_vector.hpp>
 
+#include "base/compact.h"
+#include "base/text.h"
 #include "base/timer_wheel.h"
 #include "broker/change.h"
 #include "broker/delivery.h"
@@ -38,7 +38,7 @@ struct Will {
 
 // A subscription as its session knows it; the tree has what matching needs.
 struct HeldSubscription {
-  std::string text;      // as subscribed, `$share/...` included
+  base::Text text;       // as subscribed, `$share/...` included
   std::uint32_t number;  // of this session, never 0: names the subscription a queued message came through
   bool shared = false;
 };
@@ -95,32 +95,32 @@ struct SystemFeed {
 };
 
 struct Session {
-  std::string client_id;
-  SessionKey key;        // in the store; none (sequence 0): nothing of it is stored
-  bool durable = false;  // its subscriptions and messages are stored, not just its will
-  JointId joint = 0;     // its record is written when this is committed
-  std::string user_name;
+  base::Text client_id;
+  SessionKey key;     // in the store; none (sequence 0): nothing of it is stored
+  JointId joint = 0;  // its record is written when this is committed
+  base::Text user_name;
   Publisher self;           // as the publisher of messages
   std::uint64_t epoch = 0;  // rises with every connect of this client id
   ConnectionId connection;  // none while the client is away
   PresenceId presence;
-  std::uint32_t expiry_s = 0;
   base::Instant expires = base::Instant::never();  // while away
   base::TimerId timer;                             // the earlier of expiry and will
   std::unique_ptr<Will> will;
-  boost::container::small_vector<HeldSubscription, 1> subscriptions;
+  base::CompactVector<HeldSubscription> subscriptions;
+  std::uint32_t expiry_s = 0;
   std::uint32_t next_subscription = 1;
   std::uint32_t shared_subscriptions = 0;
   std::unique_ptr<DeliveryState> delivery;
   // Packet identifiers of QoS 2 messages that the client has sent and not released [MQTT-4.3.3-10].
-  boost::container::flat_set<mqtt::PacketId> unreleased;
-  std::vector<SystemFeed> feeds;
+  base::CompactSet<mqtt::PacketId> unreleased;
+  base::CompactVector<SystemFeed> feeds;
+  bool durable = false;           // its subscriptions and messages are stored, not just its will
   bool may_read_clients = false;  // $SYS/clients
   bool overflow_logged = false;
 
-  // While one message is being matched: which one, and where its entry is in the list of receivers.
-  std::uint64_t match_mark = 0;
+  // While one message is being matched: where its entry is in the list of receivers, and which message.
   std::uint32_t match_index = 0;
+  std::uint64_t match_mark = 0;
 
   bool connected() const { return static_cast<bool>(connection); }
   std::size_t queued() const { return delivery ? delivery->queue.size() + delivery->tail.messages : 0; }

@@ -67,8 +67,11 @@ Shard::Shard(ShardSetup setup, base::Instant start)
 ConnectionId Shard::opened(PeerInfo peer, base::Instant now) {
   const ConnectionId id = connections_.emplace();
   Connection& c = connections_.at(id);
-  c.opened_at = now;
-  c.peer = std::make_unique<PeerInfo>(std::move(peer));
+  c.socket = peer.socket;
+  c.loopback = peer.loopback;
+  c.opening = std::make_unique<Connection::Opening>();
+  c.opening->peer = std::move(peer);
+  c.opening->opened_at = now;
   c.timer = arm(now + limits().connect_timeout, TimerKind::Connection, id.value());
   ++stats_.sockets_opened;
   return id;
@@ -77,9 +80,12 @@ ConnectionId Shard::opened(PeerInfo peer, base::Instant now) {
 ConnectionId Shard::adopted(HandOver handover, base::Instant now) {
   const ConnectionId id = connections_.emplace();
   Connection& c = connections_.at(id);
-  c.opened_at = handover.opened_at;
+  c.socket = handover.peer.socket;
+  c.loopback = handover.peer.loopback;
   c.connect_read_at = handover.read_at;
-  c.peer = std::make_unique<PeerInfo>(std::move(handover.peer));
+  c.opening = std::make_unique<Connection::Opening>();
+  c.opening->peer = std::move(handover.peer);
+  c.opening->opened_at = handover.opened_at;
   c.timer = arm(handover.opened_at + limits().connect_timeout, TimerKind::Connection, id.value());
   const std::vector<std::uint8_t> unread = std::move(handover.unread);
   process(id, unread, now);
@@ -182,11 +188,9 @@ void Shard::wall_clock(std::int64_t unix_ms, base::Instant now) {
 }
 
 bool Shard::kick(std::string_view client_id, base::Instant now) {
-  const auto it = by_client_.find(client_id);
-  if (it == by_client_.end()) return false;
-  const ConnectionId id = sessions_.at(it->second).connection;
-  if (!id) return false;
-  leave(id, {.cause = DisconnectReason::AdministrativeAction}, now);
+  const Session* s = client_session(client_id);
+  if (s == nullptr || !s->connected()) return false;
+  leave(s->connection, {.cause = DisconnectReason::AdministrativeAction}, now);
   return true;
 }
 
@@ -225,6 +229,11 @@ bool Shard::shut_down(std::size_t limit, base::Instant now) {
   return connections_.empty();
 }
 
+const Session* Shard::client_session(std::string_view client_id) const {
+  const PresenceRecord* record = presence_.find(client_id);
+  return record == nullptr ? nullptr : sessions_.find(record->session);
+}
+
 const Stats& Shard::stats() const {
   stats_.subscriptions = subscriptions_.size();
   stats_.retained_messages = retained_count_;
@@ -233,9 +242,8 @@ const Stats& Shard::stats() const {
 
 ShardCore::ClientView Shard::client(std::string_view client_id) const {
   ShardCore::ClientView view;
-  const auto it = by_client_.find(client_id);
-  if (it == by_client_.end()) return view;
-  const Session* s = sessions_.find(it->second);
+  const Session* s = client_session(client_id);
+  if (s == nullptr) return view;
   view.exists = true;
   view.connected = s->connected();
   view.connection = s->connection;

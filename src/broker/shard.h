@@ -358,6 +358,7 @@ class Shard {
   void publish_broker_stats(base::Instant now);
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);
+  static void drop_feed(Session& s, std::string_view filter);
   void continue_feeds(SessionId sid, Session& s);
   void system_reply(SystemReplyMail& reply, base::Instant now);
   SystemReplyMail system_page(const SystemQueryMail& query, base::Instant now);
@@ -372,11 +373,8 @@ class Shard {
 
   base::SlotMap<Connection, ConnectionTag> connections_;
   base::SlotMap<Session, SessionTag> sessions_;
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
-  };
-  boost::unordered_flat_map<std::string, SessionId, Hash, std::equal_to<>> by_client_;
+  // Of a client id: its record has it. Null if there is none.
+  const Session* client_session(std::string_view client_id) const;
 
   topics::SubscriptionTree subscriptions_;
   topics::InterestIndex interest_;  // of the other shards; of share groups: everybody's

@@ -69,7 +69,7 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
   if (!limits().wildcard_available && mqtt::has_wildcard(filter->filter))
     return ReasonCode::WildcardSubscriptionsNotSupported;
-  if (!may_subscribe({s.client_id, s.user_name, c.peer->loopback}, filter->filter, limits()))
+  if (!may_subscribe({s.client_id, s.user_name, c.loopback}, filter->filter, limits()))
     return ReasonCode::NotAuthorized;
 
   topics::Subscription subscription{};
@@ -84,14 +84,14 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   }
   const auto added = subscriptions_.add(*filter, subscription);
   if (is_new) {
-    s.subscriptions.push_back({std::string(entry.filter), s.next_subscription++, filter->shared()});
+    s.subscriptions.push_back({base::Text(entry.filter), s.next_subscription++, filter->shared()});
     if (s.next_subscription == 0) s.next_subscription = 1;
   }
   if (s.durable) {
     const auto held = std::find_if(s.subscriptions.rbegin(), s.subscriptions.rend(),
                                    [&entry](const HeldSubscription& h) { return h.text == entry.filter; });
     CHECK(held != s.subscriptions.rend());
-    emit(PutSubscription{s.key, held->number, subscription_id, subscription.options, held->text});
+    emit(PutSubscription{s.key, held->number, subscription_id, subscription.options, held->text.str()});
   }
   if (filter->shared()) {
     if (is_new) {
@@ -191,7 +191,7 @@ bool Shard::drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter
   CHECK(held != s.subscriptions.end());
   if (s.durable) emit(DropSubscription{s.key, held->number});
   s.subscriptions.erase(held);
-  std::erase_if(s.feeds, [&filter](const SystemFeed& feed) { return feed.filter == filter.filter; });
+  drop_feed(s, filter.filter);
   if (filter.shared()) {
     --s.shared_subscriptions;
     --stats_.shared_subscriptions;

@@ -2,6 +2,8 @@
 //
 // $SYS/clients/<id>/state answers like a retained message, but is made when somebody subscribes: a million states cost
 // nothing until they are read. Live changes are published only while anybody listens.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "broker/shard.h"
@@ -44,7 +46,7 @@ void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Insta
   const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;
   if (setup_.durable && !record.unstored && !passing) {
     record.unstored = true;
-    unstored_presence_.push_back(record.client_id);
+    unstored_presence_.push_back(record.client_id.str());
   }
   if (!heard) return;
   const std::string topic = fmt::format("{}{}", kPrefix, topic_level(record.client_id));
@@ -57,9 +59,9 @@ void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Insta
 
 LiveView Shard::live_view(const PresenceRecord& record) const {
   LiveView view;
-  const auto it = by_client_.find(record.client_id);
-  if (it == by_client_.end()) return view;
-  const Session& s = *sessions_.find(it->second);
+  const Session* found = sessions_.find(record.session);
+  if (found == nullptr) return view;
+  const Session& s = *found;
   view.subscriptions = s.subscriptions.size();
   view.queued = s.queued();
   view.inflight = s.inflight();
@@ -75,10 +77,15 @@ LiveView Shard::live_view(const PresenceRecord& record) const {
   return view;
 }
 
+void Shard::drop_feed(Session& s, std::string_view filter) {
+  const auto gone = std::ranges::remove(s.feeds, filter, &SystemFeed::filter);
+  s.feeds.erase(gone.begin(), gone.end());
+}
+
 void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, const topics::Subscription& subscription,
                        base::Instant /*now*/) {
   // One walk for a filter, so at most one for each subscription: subscribing again starts it anew.
-  std::erase_if(s.feeds, [filter](const SystemFeed& feed) { return feed.filter == filter; });
+  drop_feed(s, filter);
   SystemFeed feed;
   feed.id = next_feed_++;
   feed.filter = filter;

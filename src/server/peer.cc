@@ -14,13 +14,19 @@ constexpr std::size_t kMaxPieces = 128;
 // What a closed connection may leave unread before the kernel answers with RST, in reads of the scratch buffer.
 constexpr int kFinalReads = 4;
 // The kernel goes on for so long to deliver the last bytes to a peer that was already found silent.
-constexpr base::Duration kSilentPeerLinger = base::seconds(5);
+constexpr base::seconds kSilentPeerLinger{5};
 
 // Never more than so much in the kernel that was not even sent.
 constexpr int kUnsentLowWater = 128 * 1024;
 
 int whole_seconds(base::Duration time) {
   return static_cast<int>(std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(time).count()));
+}
+
+// At most 24 days, which is what fits.
+Peer::Timeout whole_milliseconds(base::Duration time) {
+  const auto whole = std::chrono::duration_cast<std::chrono::milliseconds>(time);
+  return Peer::Timeout(static_cast<std::int32_t>(std::min<std::int64_t>(whole.count(), INT32_MAX)));
 }
 
 }  // namespace
@@ -39,7 +45,7 @@ void prepare_for_peers(int listening, const ListenerConfig& listener) {
   }
 }
 
-Peer::Peer(io::Fd fd, Seats::Seat seat) : fd_(std::move(fd)), seat_(std::move(seat)) {}
+Peer::Peer(io::Fd fd, Seats::Seat seat) : seat_(std::move(seat)), fd_(std::move(fd)) {}
 
 Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
   const io::Transfer got = io::read(fd_.get(), scratch);
@@ -103,10 +109,10 @@ void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::
 }
 
 void Peer::set_tcp_timeouts(const ListenerConfig& listener, std::uint16_t keep_alive_s) {
-  idle_timeout_ = listener.user_timeout(keep_alive_s);
-  in_flight_timeout_ = listener.user_timeout_in_flight(keep_alive_s);
+  idle_timeout_ = whole_milliseconds(listener.user_timeout(keep_alive_s));
+  in_flight_timeout_ = whole_milliseconds(listener.user_timeout_in_flight(keep_alive_s));
   hastened_ = false;
-  if (idle_timeout_ != listener.user_timeout(0)) set_user_timeout(idle_timeout_);
+  if (idle_timeout_ != whole_milliseconds(listener.user_timeout(0))) set_user_timeout(idle_timeout_);
 }
 
 bool Peer::hasten() {
@@ -123,8 +129,8 @@ bool Peer::relax() {
   return true;
 }
 
-void Peer::set_user_timeout(base::Duration timeout) {
-  static_cast<void>(io::set_user_timeout(fd_.get(), std::chrono::duration_cast<std::chrono::milliseconds>(timeout)));
+void Peer::set_user_timeout(base::milliseconds timeout) {
+  static_cast<void>(io::set_user_timeout(fd_.get(), timeout));
 }
 
 }  // namespace vigil::server

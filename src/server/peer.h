@@ -7,11 +7,13 @@
 // Belongs to one shard at a time; a handover moves it, the socket with it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <system_error>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/tcp_evidence.h"
 #include "broker/disconnect_reason.h"
 #include "broker/ids.h"
@@ -31,6 +33,8 @@ void prepare_for_peers(int listening, const ListenerConfig& listener);
 
 class Peer {
  public:
+  using Timeout = std::chrono::duration<std::int32_t, std::milli>;
+
   // Accepted from a socket that prepare_for_peers() has seen.
   Peer(io::Fd fd, Seats::Seat seat);
 
@@ -77,14 +81,14 @@ class Peer {
   base::Instant held_until;         // while other shards cannot follow, it is not read before
 
  private:
-  void set_user_timeout(base::Duration timeout);  // 0: the kernel's default
+  void set_user_timeout(base::milliseconds timeout);  // 0: the kernel's default
 
-  io::Fd fd_;
   Seats::Seat seat_;
-  base::Duration idle_timeout_{};
-  base::Duration in_flight_timeout_{};  // equal where there is but one
+  io::Fd fd_;
   bool hastened_ = false;
-  std::error_code error_;  // the first that the socket met
+  Timeout idle_timeout_{};
+  Timeout in_flight_timeout_{};  // equal where there is but one
+  std::error_code error_;        // the first that the socket met
 };
 
 }  // namespace vigil::server
