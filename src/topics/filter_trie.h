@@ -1,11 +1,10 @@
 // Topic filters -> values, matched by a topic name (4.7).
 //
 // The filters' set has a generation: what a topic matched is remembered until a filter comes or goes. A value may
-// change at will.
+// change at will; a fresh one is Value{}.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -18,22 +17,40 @@ namespace vigil::topics {
 template <class Value>
 class FilterTrie {
  public:
-  struct Node : TrieNode<Node> {
-    Node* one = nullptr;   // the child "+"
-    Node* many = nullptr;  // the child "#"
-    std::unique_ptr<Value> value;
-
-    bool occupied() const { return value != nullptr; }
-    void child_added(Node& child) { set_wildcard(child, &child); }
-    void child_removed(Node& child) { set_wildcard(child, nullptr); }
-    bool has_plain_children() const {
-      return this->children > static_cast<std::uint32_t>(one != nullptr) + static_cast<std::uint32_t>(many != nullptr);
+  struct Node;
+  struct Content {
+    Value value{};
+    // The child "#", or else the child "+". A node "#" has no children: its own refers to its sibling "+".
+    Node* wild = nullptr;
+  };
+  struct Node : Content, TrieNode<Node> {
+    bool is_many() const { return this->level() == "#"; }
+    void child_added(Node& child) {
+      CHECK(!is_many());
+      if (child.is_many()) {
+        child.wild = this->wild;
+        this->wild = &child;
+      } else if (child.level() == "+") {
+        place_of_one() = &child;
+      }
+    }
+    void child_removed(Node& child) {
+      if (child.is_many()) {
+        this->wild = child.wild;
+      } else if (child.level() == "+") {
+        place_of_one() = nullptr;
+      }
+    }
+    Node* many() const { return this->wild != nullptr && this->wild->is_many() ? this->wild : nullptr; }
+    Node* one() const {
+      Node* many_child = many();
+      return many_child != nullptr ? many_child->wild : this->wild;
     }
 
    private:
-    void set_wildcard(const Node& child, Node* to) {
-      if (child.level == "+") one = to;
-      if (child.level == "#") many = to;
+    Node*& place_of_one() {
+      Node* many_child = many();
+      return many_child != nullptr ? many_child->wild : this->wild;
     }
   };
 
@@ -43,14 +60,14 @@ class FilterTrie {
   // The node of a filter that holds a value, or null.
   Node* find(std::string_view filter) {
     Node* node = trie_.find(filter);
-    return node != nullptr && node->occupied() ? node : nullptr;
+    return node != nullptr && node->held ? node : nullptr;
   }
 
   // The node of a filter, with a fresh value when it held none.
   Node& insert(std::string_view filter) {
     Node& node = trie_.insert(filter);
-    if (!node.occupied()) {
-      node.value = std::make_unique<Value>();
+    if (!node.held) {
+      node.held = 1;
       ++size_;
       ++generation_;
     }
@@ -58,7 +75,8 @@ class FilterTrie {
   }
 
   void erase(Node& node) {
-    node.value.reset();
+    node.value = {};
+    node.held = 0;
     --size_;
     ++generation_;
     trie_.prune(node);
@@ -87,11 +105,15 @@ class FilterTrie {
       next_.clear();
       reached += now_.size();
       for (Node* node : now_) {
-        if (wildcards) {
-          if (node->many != nullptr) take(*node->many);
-          if (node->one != nullptr) next_.push_back(node->one);
+        std::uint32_t wild = 0;
+        if (Node* one = node->wild; one != nullptr) {
+          Node* many = one->is_many() ? one : nullptr;
+          if (many != nullptr) one = many->wild;
+          wild = static_cast<std::uint32_t>(many != nullptr) + static_cast<std::uint32_t>(one != nullptr);
+          if (wildcards && many != nullptr) take(*many);
+          if (wildcards && one != nullptr) next_.push_back(one);
         }
-        if (!node->has_plain_children()) continue;
+        if (node->children == wild) continue;
         if (Node* child = trie_.child(*node, level)) next_.push_back(child);
       }
       wildcards = true;
@@ -99,13 +121,13 @@ class FilterTrie {
     }
     for (Node* node : now_) {
       take(*node);
-      if (node->many != nullptr) take(*node->many);  // "a/#" matches "a" too
+      if (Node* many = node->many()) take(*many);  // "a/#" matches "a" too
     }
     return reached;
   }
 
   void take(Node& node) {
-    if (node.value) found_.push_back(node.value.get());
+    if (node.held) found_.push_back(&node.value);
   }
 
   LevelTrie<Node> trie_;

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include "topics/text_hash.h"
@@ -20,7 +22,7 @@ struct GroupName {
   bool operator==(const GroupName&) const = default;
 };
 
-// A group keeps its name, and its place in the list that its filter has.
+// A group keeps its name, and its place among those of its filter.
 class NamedGroup {
  public:
   explicit NamedGroup(GroupName name) : group_(name.group), filter_(name.filter) {}
@@ -35,12 +37,10 @@ class NamedGroup {
   std::size_t place_ = 0;
 };
 
-// Owns groups (derived from NamedGroup); the filters' lists refer to them.
+// Owns groups (derived from NamedGroup). A filter is known by an address that stays: that of what a tree keeps for it.
 template <class Group>
 class GroupTable {
  public:
-  using List = std::vector<Group*>;
-
   std::size_t size() const { return groups_.size(); }
 
   Group* find(GroupName name) const {
@@ -48,8 +48,16 @@ class GroupTable {
     return found == groups_.end() ? nullptr : found->get();
   }
 
-  // A group that must not be there yet, also put on its filter's list.
-  Group& add(GroupName name, List& list) {
+  // Those of a filter. Valid until one comes or goes.
+  std::span<Group* const> of(const void* filter) const {
+    if (by_filter_.empty()) return {};
+    const auto found = by_filter_.find(filter);
+    return found == by_filter_.end() ? std::span<Group* const>() : std::span<Group* const>(found->second);
+  }
+
+  // A group that must not be there yet.
+  Group& add(GroupName name, const void* filter) {
+    std::vector<Group*>& list = by_filter_[filter];
     auto made = std::make_unique<Group>(name);
     Group& group = *made;
     group.place_ = list.size();
@@ -58,10 +66,13 @@ class GroupTable {
     return group;
   }
 
-  void erase(Group& group, List& list) {
+  void erase(Group& group, const void* filter) {
+    const auto found = by_filter_.find(filter);
+    std::vector<Group*>& list = found->second;
     list[group.place_] = list.back();
     list[group.place_]->place_ = group.place_;
     list.pop_back();
+    if (list.empty()) by_filter_.erase(found);
     groups_.erase(groups_.find(GroupName{group.group(), group.filter()}));
   }
 
@@ -81,6 +92,7 @@ class GroupTable {
     bool operator()(const Owner& group, const GroupName& name) const { return (*this)(name, group); }
   };
   boost::unordered_flat_set<Owner, Hash, Equal> groups_;
+  boost::unordered_flat_map<const void*, std::vector<Group*>> by_filter_;
 };
 
 }  // namespace vigil::topics

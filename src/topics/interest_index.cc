@@ -17,25 +17,26 @@ InterestIndex::Targets bit(unsigned target) {
 
 void InterestIndex::add(std::string_view filter, unsigned target) {
   const Targets added = bit(target);
-  Entry& entry = *filters_.insert(filter).value;
-  if (entry.targets == 0) ++plain_filters_;
-  entry.targets |= added;
+  Targets& targets = filters_.insert(filter).value;
+  if (targets == 0) ++plain_filters_;
+  targets |= added;
 }
 
 void InterestIndex::remove(std::string_view filter, unsigned target) {
   const Targets removed = bit(target);
   auto* node = filters_.find(filter);
-  if (node == nullptr || (node->value->targets & removed) == 0) return;
-  node->value->targets &= ~removed;
-  if (node->value->targets == 0) --plain_filters_;
-  if (node->value->empty()) filters_.erase(*node);
+  if (node == nullptr || (node->value & removed) == 0) return;
+  node->value &= ~removed;
+  if (node->value != 0) return;
+  --plain_filters_;
+  if (groups_.of(&node->value).empty()) filters_.erase(*node);
 }
 
 void InterestIndex::set_group(std::string_view group, std::string_view filter, unsigned target, GroupMembers members) {
   CHECK(target < kMaxTargets);
   Group* found = groups_.find({group, filter});
   if (members.members > 0) {
-    if (found == nullptr) found = &groups_.add({group, filter}, filters_.insert(filter).value->groups);
+    if (found == nullptr) found = &groups_.add({group, filter}, &filters_.insert(filter).value);
     found->set(target, members);
     return;
   }
@@ -44,17 +45,17 @@ void InterestIndex::set_group(std::string_view group, std::string_view filter, u
   if (!found->shares_.empty()) return;
   auto* node = filters_.find(filter);
   CHECK(node != nullptr);
-  groups_.erase(*found, node->value->groups);
-  if (node->value->empty()) filters_.erase(*node);
+  groups_.erase(*found, &node->value);
+  if (node->value == 0 && groups_.of(&node->value).empty()) filters_.erase(*node);
 }
 
 InterestIndex::Interest InterestIndex::match(std::string_view topic) {
   matched_groups_.clear();
   Targets targets = 0;
-  for (const Entry* entry : filters_.match(topic)) {
-    targets |= entry->targets;
-    if (!entry->groups.empty())
-      matched_groups_.insert(matched_groups_.end(), entry->groups.begin(), entry->groups.end());
+  for (const Targets* wanted : filters_.match(topic)) {
+    targets |= *wanted;
+    const auto groups = groups_.of(wanted);
+    matched_groups_.insert(matched_groups_.end(), groups.begin(), groups.end());
   }
   return {targets, matched_groups_};
 }

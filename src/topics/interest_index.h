@@ -68,13 +68,8 @@ class InterestIndex {
   std::size_t filters() const { return plain_filters_ + groups_.size(); }
 
  private:
-  struct Entry {
-    Targets targets = 0;
-    GroupTable<Group>::List groups;
-    bool empty() const { return targets == 0 && groups.empty(); }
-  };
-
-  FilterTrie<Entry> filters_;
+  // Of a filter: who wants it that is not shared. Its share groups are in the table.
+  FilterTrie<Targets> filters_;
   GroupTable<Group> groups_;
   std::size_t plain_filters_ = 0;
   std::vector<Group*> matched_groups_;  // what match returned last

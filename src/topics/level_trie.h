@@ -5,17 +5,21 @@
 // 2. Every node but the root is in exactly one table, found by (parent, level). Nodes hold no tables of their own, so a
 // leaf stays
 //    small, and a parent with a million children is one of many users of the tables.
-// 3. A node without children and without content (`occupied()`) does not outlive the call of `prune` that follows.
+// 3. A node without children and without content (`held`) does not outlive the call of `prune` that follows.
 // Nothing here recurses: a topic may have 65,536 levels.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
-#include <string>
+#include <cstring>
+#include <new>
 #include <string_view>
 
 #include <boost/unordered/unordered_flat_set.hpp>
 
+#include "base/check.h"
 #include "topics/text_hash.h"
 
 namespace vigil::topics {
@@ -40,16 +44,22 @@ class LevelReader {
   bool done_ = false;
 };
 
-// What every node has. `Node` derives from it and adds:
-//   bool occupied() const;             it holds content, so it stays
+// What every node has. `Node` derives from it, as its last base and without members of its own, as the characters of the
+// level follow right behind; and adds:
 //   void child_added(Node& child);     after it was counted
 //   void child_removed(Node& child);   before it is freed
 template <class Node>
 struct TrieNode {
   Node* parent = nullptr;
-  std::string level;
-  std::uint32_t hash = 0;  // of the whole path, seeded by the tree
-  std::uint32_t children = 0;
+  std::uint32_t hash = 0;             // of the whole path, seeded by the tree
+  std::uint32_t children : 31 = 0;
+  std::uint32_t held : 1 = 0;         // it holds content, so it stays
+  std::uint16_t level_size = 0;
+
+  TrieNode() = default;
+  TrieNode(const TrieNode&) = delete;
+  TrieNode& operator=(const TrieNode&) = delete;
+  std::string_view level() const { return {reinterpret_cast<const char*>(&level_size + 1), level_size}; }
 };
 
 template <class Node>
@@ -57,13 +67,15 @@ class LevelTrie {
  public:
   // The tree's own address seeds the hash, so that no peer can know which levels collide. No order depends on it.
   LevelTrie() {
+    CHECK(reinterpret_cast<const char*>(&root_ + 1) ==
+          reinterpret_cast<const char*>(static_cast<const TrieNode<Node>*>(&root_) + 1));
     root_.hash = static_cast<std::uint32_t>(detail::mix(reinterpret_cast<std::uintptr_t>(this), 0x9e3779b97f4a7c15ULL));
   }
   LevelTrie(const LevelTrie&) = delete;
   LevelTrie& operator=(const LevelTrie&) = delete;
   ~LevelTrie() {
     for (auto& table : tables_) {
-      for (Node* node : table) delete node;
+      for (Node* node : table) free(node);
     }
   }
 
@@ -100,14 +112,14 @@ class LevelTrie {
   // Frees a node that holds nothing, and then each ancestor that held nothing else.
   void prune(Node& from) {
     Node* node = &from;
-    while (node->parent != nullptr && node->children == 0 && !node->occupied()) {
+    while (node->parent != nullptr && node->children == 0 && !node->held) {
       Node* parent = node->parent;
       Table& table = tables_[table_of(node->hash)];
-      table.erase(table.find(Key{parent, node->level, node->hash}));
+      table.erase(table.find(Key{parent, node->level(), node->hash}));
       if (table.bucket_count() > kShrinkFrom && table.size() < table.bucket_count() / 8) table.rehash(0);
       --parent->children;
       parent->child_removed(*node);
-      delete node;
+      free(node);
       node = parent;
     }
   }
@@ -127,7 +139,7 @@ class LevelTrie {
     using is_transparent = void;
     bool operator()(const Node* left, const Node* right) const { return left == right; }
     bool operator()(const Key& key, const Node* node) const {
-      return node->hash == key.hash && node->parent == key.parent && node->level == key.level;
+      return node->hash == key.hash && node->parent == key.parent && node->level() == key.level;
     }
     bool operator()(const Node* node, const Key& key) const { return (*this)(key, node); }
   };
@@ -144,10 +156,25 @@ class LevelTrie {
     return static_cast<std::uint32_t>(hash ^ hash >> 32U);
   }
 
+  // A level is shorter than 65,536 bytes, as no topic is longer.
+  static Node* make(std::string_view level) {
+    CHECK(level.size() <= UINT16_MAX);
+    constexpr std::size_t kUsed = offsetof(TrieNode<Node>, level_size) + sizeof(TrieNode<Node>::level_size);
+    constexpr std::size_t kBefore = sizeof(Node) - sizeof(TrieNode<Node>) + kUsed;
+    void* room = ::operator new(std::max(sizeof(Node), kBefore + level.size()));
+    auto* node = new (room) Node;
+    node->level_size = static_cast<std::uint16_t>(level.size());
+    std::memcpy(static_cast<char*>(room) + kBefore, level.data(), level.size());
+    return node;
+  }
+  static void free(Node* node) {
+    node->~Node();
+    ::operator delete(node);
+  }
+
   Node& add_child(Node& parent, std::string_view level) {
-    auto* node = new Node;
+    Node* node = make(level);
     node->parent = &parent;
-    node->level = level;
     node->hash = hash_of(parent, level);
     tables_[table_of(node->hash)].insert(node);
     ++parent.children;

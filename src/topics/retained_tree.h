@@ -1,8 +1,7 @@
-// Topic names -> T (a counted message), matched by topic filters. Lives on its shard; not thread-safe.
+// Topic names -> T (default constructible: a counted message), matched by topic filters. Lives on its shard; not thread-safe.
 #pragma once
 
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,21 +18,23 @@ class RetainedTree {
   // Pointers and references are valid until that topic is set again or erased.
   T* find(std::string_view topic) {
     Node* node = trie_.find(topic);
-    return node != nullptr && node->value ? &*node->value : nullptr;
+    return node != nullptr && node->held ? &node->value : nullptr;
   }
 
   // Inserts or overwrites.
   T& set(std::string_view topic, T value) {
     Node& node = trie_.insert(topic);
-    if (!node.value) ++size_;
-    return node.value.emplace(std::move(value));
+    if (!node.held) ++size_;
+    node.held = 1;
+    return node.value = std::move(value);
   }
 
   // False when nothing was there.
   bool erase(std::string_view topic) {
     Node* node = trie_.find(topic);
-    if (node == nullptr || !node->value) return false;
-    node->value.reset();
+    if (node == nullptr || !node->held) return false;
+    node->value = {};
+    node->held = 0;
     --size_;
     trie_.prune(*node);
     return true;
@@ -59,30 +60,33 @@ class RetainedTree {
 
  private:
   // Siblings are a list in the order of arrival; the first one's `before` is the last.
-  struct Node : TrieNode<Node> {
+  struct Node;
+  struct Content {
     Node* first_child = nullptr;
     Node* before = nullptr;
     Node* after = nullptr;
-    std::optional<T> value;
-
-    bool occupied() const { return value.has_value(); }
+    T value{};
+  };
+  struct Node : Content, TrieNode<Node> {
     void child_added(Node& child) {
-      if (first_child == nullptr) {
-        first_child = child.before = &child;
+      Node*& first = this->first_child;
+      if (first == nullptr) {
+        first = child.before = &child;
         return;
       }
-      child.before = first_child->before;
+      child.before = first->before;
       child.before->after = &child;
-      first_child->before = &child;
+      first->before = &child;
     }
     void child_removed(Node& child) {
+      Node*& first = this->first_child;
       if (child.after != nullptr) {
         child.after->before = child.before;
       } else {
-        first_child->before = child.before;
+        first->before = child.before;
       }
-      if (&child == first_child) {
-        first_child = child.after;
+      if (&child == first) {
+        first = child.after;
       } else {
         child.before->after = child.after;
       }
@@ -115,14 +119,14 @@ class RetainedTree {
     Node* node = &trie_.root();
     std::size_t depth = 0;
     while (true) {
-      if (node->value && pattern.ends_at(depth)) f(std::string_view(topic), *node->value);
+      if (node->held && pattern.ends_at(depth)) f(std::string_view(topic), node->value);
       Node* next = first_below(pattern, *node, depth);
       if (next != nullptr) {
         if (depth > 0) topic += '/';
         ++depth;
       } else {
         while (next == nullptr && depth > 0) {
-          topic.resize(topic.size() - node->level.size());
+          topic.resize(topic.size() - node->level().size());
           next = sibling(pattern, *node, depth);
           if (next != nullptr) break;
           --depth;
@@ -131,7 +135,7 @@ class RetainedTree {
         }
         if (next == nullptr) return;
       }
-      topic += next->level;
+      topic += next->level();
       node = next;
     }
   }
@@ -147,7 +151,7 @@ class RetainedTree {
 
   static Node* skip_dollar(const Pattern& pattern, Node* node, std::size_t parent_depth) {
     if (parent_depth > 0 || pattern.dollar) return node;
-    while (node != nullptr && node->level.starts_with('$')) node = node->after;
+    while (node != nullptr && node->level().starts_with('$')) node = node->after;
     return node;
   }
 

@@ -5,8 +5,9 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <variant>
+#include <vector>
 
-#include <boost/container/small_vector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 
 #include "mqtt/packet.h"
@@ -24,12 +25,17 @@ struct Subscription {
 };
 static_assert(sizeof(Subscription) <= 24);
 
-// One subscription a subscriber. The order is that of arrival until the first removal, and then any.
+// One subscription a subscriber. The order is that of arrival until the first removal, and then any. Small where there is
+// none or one.
 class SubscriberList {
  public:
-  std::span<const Subscription> all() const { return {items_.data(), items_.size()}; }
-  std::size_t size() const { return items_.size(); }
-  bool empty() const { return items_.empty(); }
+  std::span<const Subscription> all() const {
+    if (const auto* one = std::get_if<Subscription>(&held_)) return {one, 1};
+    const auto* many = std::get_if<std::unique_ptr<Many>>(&held_);
+    return many == nullptr ? std::span<const Subscription>() : std::span<const Subscription>((*many)->items);
+  }
+  std::size_t size() const { return all().size(); }
+  bool empty() const { return held_.index() == 0; }
 
   std::optional<std::size_t> position(SubscriberId subscriber) const;
   const Subscription* find(SubscriberId subscriber) const;
@@ -43,9 +49,17 @@ class SubscriberList {
   // From so many subscribers on an index is kept; below, a scan is as fast and smaller.
   static constexpr std::size_t kIndexFrom = 16;
   using Index = boost::unordered_flat_map<SubscriberId, std::uint32_t>;
+  struct Many {
+    std::vector<Subscription> items;  // never empty
+    std::unique_ptr<Index> index;
+  };
 
-  boost::container::small_vector<Subscription, 1> items_;
-  std::unique_ptr<Index> index_;
+  Many* many() const {
+    const auto* held = std::get_if<std::unique_ptr<Many>>(&held_);
+    return held == nullptr ? nullptr : held->get();
+  }
+
+  std::variant<std::monostate, Subscription, std::unique_ptr<Many>> held_;
 };
 
 }  // namespace vigil::topics

@@ -47,13 +47,8 @@ class SubscriptionTree {
   std::size_t filters() const { return plain_filters_ + groups_.size(); }
 
  private:
-  struct Entry {
-    SubscriberList plain;
-    GroupTable<ShareGroup>::List groups;
-    bool empty() const { return plain.empty() && groups.empty(); }
-  };
-
-  mutable FilterTrie<Entry> filters_;
+  // Of a filter: those who hold it for themselves. Its share groups are in the table.
+  mutable FilterTrie<SubscriberList> filters_;
   GroupTable<ShareGroup> groups_;
   std::size_t size_ = 0;
   std::size_t plain_filters_ = 0;
