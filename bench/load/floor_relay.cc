@@ -1,5 +1,6 @@
 // floor_relay: what the work of a broker costs without a broker. It reads what is there and writes it on, gathered: one
-// write a receiver for each batch of events. It answers CONNECT and SUBSCRIBE with fixed packets, and looks a
+// write a receiver for each batch of events. It answers CONNECT, SUBSCRIBE and PINGREQ with fixed packets, ends a
+// connection after DISCONNECT or when its client id (taken for as long as CONNECT is) comes again, and looks a
 // publisher's topic up once; from then on the bytes are passed on as they are, cut at packet ends only where several
 // publishers share a receiver. QoS 0 only, one thread. It is the measure that docs/performance.md calls the floor.
 #include <arpa/inet.h>
@@ -18,6 +19,7 @@
 #include <span>
 #include <string>
 #include <system_error>
+#include <unordered_map>
 #include <vector>
 
 #include "io/fd.h"
@@ -66,7 +68,8 @@ struct Peer {
   Fd fd;
   std::uint64_t key = 0;
   Framer framer;     // until it publishes
-  std::string rest;  // of a packet, where packets must stay whole
+  std::string client;  // its CONNECT
+  std::string rest;    // of a packet, where packets must stay whole
   std::string out;
   std::vector<Peer*> receivers;
   bool relays = false;
@@ -141,8 +144,14 @@ class Relay {
 
   void on_frame(Peer& peer, const Frame& frame) {
     if (frame.type() == PacketType::Connect) {
+      take_over(peer, frame);
       peer.out += std::string_view("\x20\x02\x00\x00", 4);
       mark(peer);
+    } else if (frame.type() == PacketType::Pingreq) {
+      peer.out += std::string_view("\xd0\x00", 2);
+      mark(peer);
+    } else if (frame.type() == PacketType::Disconnect) {
+      gone_.push_back(peer.key);
     } else if (frame.type() == PacketType::Subscribe && frame.body.size() > 4) {
       const std::size_t length = (std::size_t{frame.body[2]} << 8U) | frame.body[3];
       filters_[std::string(base::as_text(frame.body.subspan(4, length)))].push_back(&peer);
@@ -164,6 +173,14 @@ class Relay {
       whole += base::as_text(frame.body);
       for (Peer* receiver : peer.receivers) append(*receiver, whole);
     }
+  }
+
+  // One connection a client id, which is all of CONNECT here.
+  void take_over(Peer& peer, const Frame& frame) {
+    peer.client = base::as_text(frame.body);
+    std::uint64_t& holder = clients_[peer.client];
+    if (holder != 0) gone_.push_back(holder);
+    holder = peer.key;
   }
 
   // Once for each publisher.
@@ -230,15 +247,21 @@ class Relay {
     const auto it = peers_.find(key);
     if (it == peers_.end()) return;
     Peer* gone = it->second.get();
-    for (auto& [filter, subscribers] : filters_) std::erase(subscribers, gone);
-    for (auto& [other, peer] : peers_) std::erase(peer->receivers, gone);
+    if (const auto client = clients_.find(gone->client); client != clients_.end() && client->second == key) {
+      clients_.erase(client);
+    }
+    for (auto& [filter, subscribers] : filters_) {
+      if (std::erase(subscribers, gone) == 0) continue;
+      for (auto& [other, peer] : peers_) std::erase(peer->receivers, gone);
+    }
     peers_.erase(it);
   }
 
   Fd listener_;
   Epoll epoll_;
-  std::map<std::uint64_t, std::unique_ptr<Peer>> peers_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Peer>> peers_;
   std::map<std::string, std::vector<Peer*>> filters_;
+  std::unordered_map<std::string, std::uint64_t> clients_;
   std::vector<Peer*> dirty_;
   std::vector<std::uint64_t> gone_;
   std::uint64_t last_key_ = kListener;

@@ -58,6 +58,11 @@ bool TimerWheel::cancel(TimerId id) {
 
 void TimerWheel::advance(Instant now, std::vector<TimerOwner>& fired, std::size_t limit) {
   const std::int64_t until_ms = std::max(floor_ms(now), now_ms_);
+  if (next_known_ && until_ms < next_begin_ms_) {
+    now_ms_ = until_ms;
+    return;
+  }
+  next_known_ = false;
   do {
     while (heads_[kDueList] != kNone) {
       if (limit-- == 0) return;
@@ -69,9 +74,11 @@ void TimerWheel::advance(Instant now, std::vector<TimerOwner>& fired, std::size_
   } while (enter_next_slot(until_ms));
 }
 
-Instant TimerWheel::next_due() const {
+Instant TimerWheel::find_next_due() const {
+  next_begin_ms_ = now_ms_;
   if (heads_[kDueList] != kNone) return from_ms(now_ms_);
   std::int64_t first = INT64_MAX;
+  next_begin_ms_ = INT64_MAX;
   for (std::uint32_t levels = occupied_levels_; levels != 0; levels &= levels - 1) {
     const Slot slot = first_slot(static_cast<unsigned>(std::countr_zero(levels)));
     const unsigned shift = slot.level * kLevelShift;
@@ -79,6 +86,7 @@ Instant TimerWheel::next_due() const {
     // A timer alone in its slot is known exactly, unless it is only parked there for being out of reach.
     const bool exact = head.next == kNone && head.due_ms >> shift == slot.begin_ms >> shift;
     first = std::min(first, exact ? head.due_ms : slot.begin_ms);
+    next_begin_ms_ = std::min(next_begin_ms_, slot.begin_ms);
   }
   return from_ms(first);
 }
@@ -149,7 +157,11 @@ void TimerWheel::sort_due_list() {
 
 void TimerWheel::link(std::uint32_t index) {
   const std::int64_t due_ms = nodes_[index].due_ms;
-  if (due_ms <= now_ms_) return append(index, kDueList);
+  next_due_ = std::min(next_due_, from_ms(std::max(due_ms, now_ms_)));
+  if (due_ms <= now_ms_) {
+    next_begin_ms_ = std::min(next_begin_ms_, now_ms_);
+    return append(index, kDueList);
+  }
   for (unsigned level = 0;; ++level) {
     const unsigned shift = level * kLevelShift;
     const std::int64_t current = now_ms_ >> shift;
@@ -158,6 +170,7 @@ void TimerWheel::link(std::uint32_t index) {
       if (level + 1 < kLevels) continue;
       slot = current + kSlots - 1;
     }
+    next_begin_ms_ = std::min(next_begin_ms_, slot << shift);
     const auto in_ring = static_cast<std::uint32_t>(slot) % kSlots;
     occupied_[level][in_ring / 64] |= std::uint64_t{1} << (in_ring % 64);
     occupied_levels_ |= 1U << level;
@@ -209,7 +222,7 @@ void TimerWheel::release(std::uint32_t index) {
   node.list = kNone;
   node.next = free_;
   free_ = index;
-  --live_;
+  if (--live_ == 0) next_known_ = false;
 }
 
 TimerWheel::Node* TimerWheel::find(TimerId id) {

@@ -51,8 +51,15 @@ class TimerWheel {
   void advance(Instant now, std::vector<TimerOwner>& fired, std::size_t limit = SIZE_MAX);
 
   // No timer is due before this; never() when none is armed. May be earlier than the first due time (the caller then
-  // advances for nothing, at most a few times a timer), never later. Costs a few bit scans.
-  Instant next_due() const;
+  // advances for nothing, at most a few times a timer), never later. Costs a few bit scans after timers
+  // fired or moved on, else nothing.
+  Instant next_due() const {
+    if (!next_known_) {
+      next_due_ = find_next_due();
+      next_known_ = true;
+    }
+    return next_due_;
+  }
 
   std::size_t size() const { return live_; }
 
@@ -83,6 +90,7 @@ class TimerWheel {
     std::int64_t begin_ms = 0;
   };
   Slot first_slot(unsigned level) const;
+  Instant find_next_due() const;
 
   void link(std::uint32_t node);
   void append(std::uint32_t node, std::uint32_t list);
@@ -103,6 +111,10 @@ class TimerWheel {
   std::uint64_t sequence_ = 0;
   // What is due at or before this has fired or hangs in the due list; every slot in use begins later.
   std::int64_t now_ms_ = 0;
+  // What was found last, made earlier by what was armed since; no slot in use begins before next_begin_ms_.
+  mutable Instant next_due_;
+  mutable std::int64_t next_begin_ms_ = 0;
+  mutable bool next_known_ = false;
   std::array<std::uint32_t, kDueList + 1> heads_;
   std::array<Bitmap, kLevels> occupied_{};
 };

@@ -310,13 +310,15 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
         .incarnation = incarnation,
         .address = record.address},
        now);
-  log(LogLevel::Info, "client_connected",
-      fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", c.opening->peer.address, printable(client_id),
-                  protocol_number(packet.version), packet.clean_start ? 1 : 0, packet.keep_alive_s,
-                  s.user_name.empty() ? std::string() : ", u'" + printable(s.user_name) + "'"),
-      {{"clientId", std::string(client_id)},
-       {"clientIpAdr", c.opening->peer.address},
-       {"keepAliveSeconds", std::to_string(keep_alive_s)}});
+  if (logs(LogLevel::Info)) {
+    log(LogLevel::Info, "client_connected",
+        fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", c.opening->peer.address,
+                    printable(client_id), protocol_number(packet.version), packet.clean_start ? 1 : 0,
+                    packet.keep_alive_s, s.user_name.empty() ? std::string() : ", u'" + printable(s.user_name) + "'"),
+        {{"clientId", std::string(client_id)},
+         {"clientIpAdr", c.opening->peer.address},
+         {"keepAliveSeconds", std::to_string(keep_alive_s)}});
+  }
 
   answer.session_present = session_present;
   mqtt::encode_connack(control_lane(id, c), c.version, answer);

@@ -94,6 +94,7 @@ struct Effects {
 
   bool empty() const;
   void clear();
+  void swap(Effects& other) noexcept;
 };
 
 }  // namespace vigil::broker

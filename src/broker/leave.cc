@@ -77,13 +77,15 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   --stats_.clients_connected;
   ++stats_.clients_disconnected;
 
-  log(ending.client_fault ? LogLevel::Warn : LogLevel::Info, "client_disconnected",
-      fmt::format("Client {} [{}] disconnected: {}{} (silent for {} ms).", printable(s.client_id), record.address.view(),
-                  name(departure.cause), what_happened(departure),
-                  std::chrono::duration_cast<base::milliseconds>(silent).count()),
-      {{"clientId", s.client_id.str()},
-       {"clientIpAdr", record.address.str()},
-       {"disconnectReason", std::string(name(departure.cause))}});
+  if (const LogLevel level = ending.client_fault ? LogLevel::Warn : LogLevel::Info; logs(level)) {
+    log(level, "client_disconnected",
+        fmt::format("Client {} [{}] disconnected: {}{} (silent for {} ms).", printable(s.client_id),
+                    record.address.view(), name(departure.cause), what_happened(departure),
+                    std::chrono::duration_cast<base::milliseconds>(silent).count()),
+        {{"clientId", s.client_id.str()},
+         {"clientIpAdr", record.address.str()},
+         {"disconnectReason", std::string(name(departure.cause))}});
+  }
 
   // The socket may have ended by itself: the effect then only clears up.
   close_effect(id, c, departure.cause);

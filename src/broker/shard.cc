@@ -28,6 +28,20 @@ bool Effects::empty() const {
          takeovers.empty();
 }
 
+void Effects::swap(Effects& other) noexcept {
+  if (!store.empty() || !other.store.empty()) std::swap(store, other.store);
+  mail.swap(other.mail);
+  late_mail.swap(other.late_mail);
+  closes.swap(other.closes);
+  handovers.swap(other.handovers);
+  tcp_timeouts.swap(other.tcp_timeouts);
+  sends.swap(other.sends);
+  suspects.swap(other.suspects);
+  auth_requests.swap(other.auth_requests);
+  takeovers.swap(other.takeovers);
+  log.swap(other.log);
+}
+
 void Effects::clear() {
   store.clear();
   // What a burst needed is not kept for the next one.
@@ -181,6 +195,8 @@ void Shard::log(LogLevel level, std::string_view event, std::string message,
                 std::vector<std::pair<std::string_view, std::string>> fields) {
   effects_.log.push_back({level, event, std::move(message), std::move(fields)});
 }
+
+bool Shard::logs(LogLevel level) const { return level >= log_from_; }
 
 void Shard::wall_clock(std::int64_t unix_ms, base::Instant now) {
   wall_ms_ = unix_ms;

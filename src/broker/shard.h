@@ -76,6 +76,7 @@ class Shard {
   base::Instant next_deadline() const { return wheel_.next_due(); }
   ShardCore::ClientView client(std::string_view client_id) const;
   const Stats& stats() const;
+  void log_from(LogLevel level) { log_from_ = level; }
 
   // packets.cc
   void received(ConnectionId id, base::Bytes bytes, base::Instant now);
@@ -116,6 +117,7 @@ class Shard {
   void to_send(ConnectionId id, Connection& c);
   std::vector<std::uint8_t>& control_lane(ConnectionId id, Connection& c);
   void output_drained(ConnectionId id, Connection& c, base::Instant now);
+  bool logs(LogLevel level) const;
   void log(LogLevel level, std::string_view event, std::string message,
            std::vector<std::pair<std::string_view, std::string>> fields = {});
   template <class T>
@@ -368,6 +370,7 @@ class Shard {
   ShardSetup setup_;
   base::Instant start_;
   base::Random random_;
+  LogLevel log_from_ = LogLevel::Debug;
   base::TimerWheel wheel_;
   Effects effects_;
 

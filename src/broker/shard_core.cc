@@ -71,6 +71,7 @@ bool ShardCore::shut_down(std::size_t limit, base::Instant now) { return shard_-
 Effects& ShardCore::effects() { return shard_->effects(); }
 const Outbox* ShardCore::outbox(ConnectionId id) const { return shard_->outbox(id); }
 base::Instant ShardCore::next_deadline() const { return shard_->next_deadline(); }
+void ShardCore::log_from(LogLevel level) { shard_->log_from(level); }
 const Stats& ShardCore::stats() const { return shard_->stats(); }
 ShardCore::ClientView ShardCore::client(std::string_view client_id) const { return shard_->client(client_id); }
 std::size_t ShardCore::connections() const { return shard_->connections(); }

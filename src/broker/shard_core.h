@@ -124,6 +124,8 @@ class ShardCore {
   void recover(RecoveredFact&& recovered, base::Instant now);
   // All of it is back, on all shards, and each has heard of the others' interests: from now on what is due happens.
   void recovered(base::Instant now);
+  // What is below is not worth the effort: nobody reads it.
+  void log_from(LogLevel level);
   // New limits for what comes from now on.
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
   // The broker stops: every connection gets DISCONNECT 0x8B, at most `limit` in this call; true when none is left.

@@ -189,7 +189,9 @@ Transfer write(int fd, std::span<const iovec> pieces) {
   message.msg_iov = const_cast<iovec*>(pieces.data());
   message.msg_iovlen = std::min<std::size_t>(pieces.size(), IOV_MAX);
   for (;;) {
-    const ssize_t n = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+    // One piece costs the kernel less by itself.
+    const ssize_t n = pieces.size() == 1 ? ::send(fd, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL)
+                                         : ::sendmsg(fd, &message, MSG_NOSIGNAL);
     if (n >= 0) return {.n = static_cast<std::size_t>(n)};
     if (errno != EINTR) return failed();
   }

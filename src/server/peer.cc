@@ -55,6 +55,7 @@ Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
   }
   if (got.eof) return {.ended = true};
   if (got.would_block) return {.ended = broken};
+  input_left_ = got.n == scratch.size();
   return {.bytes = scratch.first(got.n)};
 }
 
@@ -103,6 +104,7 @@ void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::
   if (silent) set_user_timeout(kSilentPeerLinger);
   // Who has said goodbye waits for nothing: closing says that nothing follows.
   const bool told = reason == broker::DisconnectReason::ClientDisconnect && last_bytes.empty();
+  if (told && !input_left_) return;
   if (!told) io::shutdown_write(fd_.get());
   for (int i = 0; i < kFinalReads && io::read(fd_.get(), scratch).n == scratch.size(); ++i) {
   }

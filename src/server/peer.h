@@ -86,6 +86,7 @@ class Peer {
   Seats::Seat seat_;
   io::Fd fd_;
   bool hastened_ = false;
+  bool input_left_ = false;  // the last read was full
   Timeout idle_timeout_{};
   Timeout in_flight_timeout_{};  // equal where there is but one
   std::error_code error_;        // the first that the socket met

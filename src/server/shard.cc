@@ -66,6 +66,7 @@ Shard::Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared
 
 void Shard::run() {
   core_.wall_clock(io::wall_ms(), now_);
+  core_.log_from(lowest_logged());
   wall_synced_ = now_;
   while (!exit_) turn();
 }
@@ -294,6 +295,7 @@ void Shard::take_posts(std::vector<Post>& posts) {
                           [this](std::shared_ptr<const ShardConfig>& config) {
                             config_ = std::move(config);
                             core_.reconfigure(config_->limits, config_->keep_alive);
+                            core_.log_from(lowest_logged());
                             ++obeyed_;
                           },
                           [this](Listeners& listening) {

@@ -98,6 +98,7 @@ class Shard {
   void allow_intake();
   void catch_up();
   void sync_wall_clock();
+  broker::LogLevel lowest_logged() const;
 
   // Input.
   void read_sockets();

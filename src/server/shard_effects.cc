@@ -46,7 +46,7 @@ void Shard::apply() {
 
 void Shard::apply_round() {
   // What the core adds from here on belongs to the next round.
-  std::swap(effects_, core_.effects());
+  effects_.swap(core_.effects());
   if (!effects_.store.empty()) {
     context_.store->submit(id_, std::move(effects_.store));
     effects_.store = {};
@@ -189,6 +189,14 @@ void Shard::answer_auth() {
         request.connection,
         {.kind = broker::AuthVerdict::Kind::Failure, .reason = mqtt::ReasonCode::NotAuthorized, .data = {}}, now_);
   }
+}
+
+broker::LogLevel Shard::lowest_logged() const {
+  using enum broker::LogLevel;
+  for (const broker::LogLevel level : {Debug, Info, Warn}) {
+    if (context_.log.enabled(log_level(level))) return level;
+  }
+  return Error;
 }
 
 void Shard::write_log() {
