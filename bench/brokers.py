@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import re
 import resource
 import shutil
@@ -19,7 +20,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-START_LIMIT_S = 20
+START_LIMIT_S = 40
 STOP_LIMIT_S = 15
 
 
@@ -34,9 +35,18 @@ def raise_open_files():
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to clients: the load's own connections take none that a broker is about to bind."""
+    first, _ = map(int, pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    low, high = (10_000, first) if first > 11_000 else (60_999, 65_536)
+    for port in random.sample(range(low, high), min(200, high - low)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise BrokerError("no free port was found on 127.0.0.1")
 
 
 def die_with_parent():
@@ -61,8 +71,9 @@ def answers_mqtt(port):
 class Broker:
     """A running broker; a context manager that ends it."""
 
-    def __init__(self, name, command, port, directory, environment=None, keep_directory=False):
+    def __init__(self, name, command, port, directory, environment=None, keep_directory=False, companion=None):
         self.name = name
+        self.companion = companion  # a process that ends with the broker
         self.port = port
         self.directory = directory
         self.keep_directory = keep_directory
@@ -104,6 +115,9 @@ class Broker:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(STOP_LIMIT_S)
+        if self.companion is not None:
+            self.companion.kill()
+            self.companion.wait(STOP_LIMIT_S)
         if not self.keep_directory:
             self.directory.cleanup()
 
@@ -184,6 +198,34 @@ mqtt {{ host: 127.0.0.1, port: {port} }}
     return Broker("nats-server", [binary, "-c", config], port, directory)
 
 
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # what is on the PATH changes to another user
+
+
+def start_rabbitmq(binary):
+    """With its MQTT plugin. It boots for some seconds, and wants a name server of its own (epmd)."""
+    directory, port, names = tempfile.TemporaryDirectory(prefix="bench-rabbitmq-"), free_port(), free_port()
+    write(directory, "rabbitmq.conf", f"""
+listeners.tcp = none
+mqtt.listeners.tcp.1 = 127.0.0.1:{port}
+mqtt.allow_anonymous = true
+log.console = false
+log.file.level = error
+vm_memory_high_watermark.relative = 0.8
+""")
+    write(directory, "enabled_plugins", "[rabbitmq_mqtt].\n")
+    epmd = subprocess.Popen(["epmd", "-address", "127.0.0.1", "-port", str(names)], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=die_with_parent)
+    environment = {
+        "HOME": directory.name, "RUNNING_UNDER_SYSTEMD": "1", "ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"bench{port}@localhost", "RABBITMQ_DIST_PORT": str(free_port()),
+        "RABBITMQ_CONFIG_FILE": f"{directory.name}/rabbitmq.conf", "RABBITMQ_CONF_ENV_FILE": f"{directory.name}/none",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": f"{directory.name}/enabled_plugins",
+        "RABBITMQ_MNESIA_BASE": f"{directory.name}/mnesia", "RABBITMQ_LOG_BASE": f"{directory.name}/log",
+        "RABBITMQ_PID_FILE": f"{directory.name}/pid", "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+    }
+    return Broker("rabbitmq", [RABBITMQ if os.path.exists(RABBITMQ) else binary], port, directory, environment, companion=epmd)
+
+
 def start_floor(binary):
     """The relay without MQTT (floor_relay.cc): QoS 0 only."""
     directory, port = tempfile.TemporaryDirectory(prefix="bench-floor-"), free_port()
@@ -210,6 +252,7 @@ def start_aedes():
 PEERS = {
     "mosquitto": ("mosquitto", start_mosquitto, 5, "apt-get install mosquitto"),
     "nats-server": ("nats-server", start_nats_server, 4, "apt-get install nats-server"),
+    "rabbitmq": ("rabbitmq-server", start_rabbitmq, 4, "apt-get install rabbitmq-server (which also starts it as a service)"),
 }
 
 
@@ -220,6 +263,9 @@ def find_program(name):
 
 def version_of(binary):
     """The first thing in a program's --version (or, for mosquitto, its help) that looks like a version."""
+    if pathlib.Path(binary).name == "rabbitmq-server":  # would start, whatever it is asked
+        installed = next(pathlib.Path(RABBITMQ).parent.parent.glob("lib/rabbitmq_server-*"), None)
+        return installed.name.removeprefix("rabbitmq_server-") if installed else "unknown"
     for flag in ("--version", "-h"):
         done = subprocess.run([str(binary), flag], capture_output=True, text=True, timeout=10, check=False)
         found = re.search(r"\d+\.\d+(\.\d+)?\S*", done.stdout + done.stderr)
