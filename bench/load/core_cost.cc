@@ -27,6 +27,11 @@ std::string connect_packet(std::string_view client_id, bool will) {
   return load::encode_connect(fields);
 }
 
+std::string unsubscribe_packet(std::string_view filter) {
+  std::string packet{'\xa2', static_cast<char>(4 + filter.size()), 0, 2, 0, static_cast<char>(filter.size())};
+  return packet.append(filter);
+}
+
 }  // namespace
 
 Rig::Rig(unsigned shards) : now_(base::Instant::from_ns(1'000'000'000)) {
@@ -219,12 +224,15 @@ class Traffic final : public Work {
 // Clients that do one thing each, so many in a turn.
 class Clients final : public Work {
  public:
-  enum class Deed { Ping, Connect, TakeOver };
+  enum class Deed { Ping, Connect, TakeOver, Subscribe };
 
-  Clients(Deed deed, std::size_t /*rounds*/) : deed_(deed), rig_(1) {
+  Clients(Deed deed, unsigned shards) : deed_(deed), rig_(shards) {
     for (std::size_t i = 0; i < kClients; ++i) {
       ids_.push_back(fmt::format("client-{}", i));
-      connects_.push_back(connect_packet(ids_.back(), deed != Deed::Ping));
+      connects_.push_back(connect_packet(ids_.back(), deed == Deed::Connect || deed == Deed::TakeOver));
+      const std::string filter = fmt::format("bench/{:04}/+", i);
+      subscribes_.push_back(load::encode_subscribe(Version::V311, 1, std::span(&filter, 1), 0));
+      unsubscribes_.push_back(unsubscribe_packet(filter));
       clients_.push_back(rig_.open(ids_.back()));
       if (deed != Deed::Connect) rig_.receive(clients_.back(), connects_.back());
     }
@@ -239,16 +247,18 @@ class Clients final : public Work {
     for (std::size_t i = 0; i < kClients; i += kClientsATurn) {
       const std::size_t end = std::min(i + kClientsATurn, kClients);
       for (std::size_t k = i; k < end; ++k) {
-        if (deed_ == Deed::Ping) {
-          rig_.receive(clients_[k], load::kPingreq);
+        if (deed_ == Deed::Ping || deed_ == Deed::Subscribe) {
+          rig_.receive(clients_[k], deed_ == Deed::Ping ? load::kPingreq : std::string_view(subscribes_[k]));
           continue;
         }
         clients_[k] = rig_.open(ids_[k]);
         rig_.receive(clients_[k], connects_[k]);
       }
       rig_.settle();
-      if (deed_ != Deed::Connect) continue;
-      for (std::size_t k = i; k < end; ++k) rig_.receive(clients_[k], load::kDisconnect);
+      if (deed_ != Deed::Connect && deed_ != Deed::Subscribe) continue;
+      for (std::size_t k = i; k < end; ++k) {
+        rig_.receive(clients_[k], deed_ == Deed::Connect ? load::kDisconnect : std::string_view(unsubscribes_[k]));
+      }
       rig_.settle();
     }
   }
@@ -256,8 +266,9 @@ class Clients final : public Work {
   std::size_t each() const override { return kClients; }
 
   void check() const override {
-    // PINGRESP has two bytes, CONNACK four.
-    const std::uint64_t expected = (deed_ == Deed::Ping ? 2 : 4) * kClients * rounds_;
+    // PINGRESP has two bytes, CONNACK four, SUBACK and UNSUBACK nine together.
+    const std::uint64_t each_gets = deed_ == Deed::Ping ? 2 : deed_ == Deed::Subscribe ? 9 : 4;
+    const std::uint64_t expected = each_gets * kClients * rounds_;
     if (rig_.bytes_out() - at_begin_ != expected) throw std::runtime_error("not everybody was answered");
     if (deed_ == Deed::TakeOver && rig_.connections() != kClients)
       throw std::runtime_error("not one each is connected");
@@ -270,6 +281,8 @@ class Clients final : public Work {
   Rig rig_;
   std::vector<std::string> ids_;
   std::vector<std::string> connects_;
+  std::vector<std::string> subscribes_;
+  std::vector<std::string> unsubscribes_;
   std::vector<Rig::Client> clients_;
   std::size_t rounds_ = 0;
   std::uint64_t at_begin_ = 0;
@@ -277,45 +290,52 @@ class Clients final : public Work {
 
 struct Named {
   Scenario scenario;
-  std::unique_ptr<Work> (*prepare)(std::size_t rounds);
+  unsigned shards = 1;
+  std::unique_ptr<Work> (*prepare)(unsigned shards, std::size_t rounds);
 };
 
-std::unique_ptr<Work> pairs(unsigned shards, unsigned qos, std::size_t rounds) {
+template <unsigned qos>
+std::unique_ptr<Work> pairs(unsigned shards, std::size_t rounds) {
   return std::make_unique<Traffic>(
       Traffic::Shape{.shards = shards, .publishers = 500, .subscribers = 500, .pairs = true, .qos = qos, .filter = {}},
       rounds);
 }
-std::unique_ptr<Work> fan_out(unsigned qos, std::size_t rounds) {
+template <unsigned qos>
+std::unique_ptr<Work> fan_out(unsigned shards, std::size_t rounds) {
   return std::make_unique<Traffic>(
-      Traffic::Shape{.publishers = 1, .subscribers = 1'000, .qos = qos, .filter = "bench/#"}, rounds);
+      Traffic::Shape{.shards = shards, .publishers = 1, .subscribers = 1'000, .qos = qos, .filter = "bench/#"}, rounds);
 }
-std::unique_ptr<Work> fan_in(unsigned shards, unsigned qos, std::size_t rounds) {
+template <unsigned qos>
+std::unique_ptr<Work> fan_in(unsigned shards, std::size_t rounds) {
   return std::make_unique<Traffic>(
       Traffic::Shape{.shards = shards, .publishers = 1'000, .subscribers = 1, .qos = qos, .filter = "bench/+"}, rounds);
 }
+std::unique_ptr<Work> shared(unsigned shards, std::size_t rounds) {
+  return std::make_unique<Traffic>(
+      Traffic::Shape{.shards = shards, .publishers = 1'000, .subscribers = 4, .qos = 1, .filter = "$share/g/bench/+"},
+      rounds);
+}
+template <Clients::Deed deed>
+std::unique_ptr<Work> clients(unsigned shards, std::size_t /*rounds*/) {
+  return std::make_unique<Clients>(deed, shards);
+}
 
-const std::array kScenarios = {
-    Named{{"pairs-qos0", "message"}, [](std::size_t n) { return pairs(1, 0, n); }},
-    Named{{"pairs-qos1", "message"}, [](std::size_t n) { return pairs(1, 1, n); }},
-    Named{{"pairs-qos2", "message"}, [](std::size_t n) { return pairs(1, 2, n); }},
-    Named{{"pairs-qos0-two-shards", "message"}, [](std::size_t n) { return pairs(2, 0, n); }},
-    Named{{"pairs-qos1-two-shards", "message"}, [](std::size_t n) { return pairs(2, 1, n); }},
-    Named{{"fan-out-qos0", "delivery"}, [](std::size_t n) { return fan_out(0, n); }},
-    Named{{"fan-out-qos1", "delivery"}, [](std::size_t n) { return fan_out(1, n); }},
-    Named{{"fan-in-qos0", "message"}, [](std::size_t n) { return fan_in(1, 0, n); }},
-    Named{{"fan-in-qos1", "message"}, [](std::size_t n) { return fan_in(1, 1, n); }},
-    Named{{"fan-in-qos0-two-shards", "message"}, [](std::size_t n) { return fan_in(2, 0, n); }},
-    Named{{"shared-qos1", "message"},
-          [](std::size_t n) -> std::unique_ptr<Work> {
-            return std::make_unique<Traffic>(
-                Traffic::Shape{.publishers = 1'000, .subscribers = 4, .qos = 1, .filter = "$share/g/bench/+"}, n);
-          }},
-    Named{{"ping", "ping"},
-          [](std::size_t n) -> std::unique_ptr<Work> { return std::make_unique<Clients>(Clients::Deed::Ping, n); }},
-    Named{{"connect-with-will", "connection"},
-          [](std::size_t n) -> std::unique_ptr<Work> { return std::make_unique<Clients>(Clients::Deed::Connect, n); }},
-    Named{{"take-over", "take-over"},
-          [](std::size_t n) -> std::unique_ptr<Work> { return std::make_unique<Clients>(Clients::Deed::TakeOver, n); }},
+constexpr std::array kScenarios = {
+    Named{{"pairs-qos0", "message"}, 1, pairs<0>},
+    Named{{"pairs-qos1", "message"}, 1, pairs<1>},
+    Named{{"pairs-qos2", "message"}, 1, pairs<2>},
+    Named{{"pairs-qos0-two-shards", "message"}, 2, pairs<0>},
+    Named{{"pairs-qos1-two-shards", "message"}, 2, pairs<1>},
+    Named{{"fan-out-qos0", "delivery"}, 1, fan_out<0>},
+    Named{{"fan-out-qos1", "delivery"}, 1, fan_out<1>},
+    Named{{"fan-in-qos0", "message"}, 1, fan_in<0>},
+    Named{{"fan-in-qos1", "message"}, 1, fan_in<1>},
+    Named{{"fan-in-qos0-two-shards", "message"}, 2, fan_in<0>},
+    Named{{"shared-qos1", "message"}, 1, shared},
+    Named{{"ping", "ping"}, 1, clients<Clients::Deed::Ping>},
+    Named{{"connect-with-will", "connection"}, 1, clients<Clients::Deed::Connect>},
+    Named{{"take-over", "take-over"}, 1, clients<Clients::Deed::TakeOver>},
+    Named{{"subscribe", "subscription"}, 1, clients<Clients::Deed::Subscribe>},
 };
 
 }  // namespace
@@ -326,9 +346,9 @@ std::vector<Scenario> scenarios() {
   return all;
 }
 
-std::unique_ptr<Work> prepare(std::string_view scenario, std::size_t rounds) {
+std::unique_ptr<Work> prepare(std::string_view scenario, std::size_t rounds, unsigned shards) {
   for (const Named& one : kScenarios) {
-    if (one.scenario.name == scenario) return one.prepare(rounds);
+    if (one.scenario.name == scenario) return one.prepare(shards == 0 ? one.shards : shards, rounds);
   }
   throw std::runtime_error(fmt::format("there is no scenario \"{}\"; --list names them", scenario));
 }

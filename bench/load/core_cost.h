@@ -14,8 +14,8 @@
 
 namespace vigil::bench {
 
-// One or two shards and the clients on them. What the shards ask for is done as the server would do it: mail goes to
-// the other shard, outboxes are gathered and emptied. Nothing is read from sockets or written to them.
+// Some shards and the clients on them. What the shards ask for is done as the server would do it: mail goes to
+// the other shards, outboxes are gathered and emptied. Nothing is read from sockets or written to them.
 class Rig {
  public:
   explicit Rig(unsigned shards);
@@ -61,7 +61,7 @@ struct Scenario {
   std::string_view unit;
 };
 std::vector<Scenario> scenarios();
-// For so many rounds. Throws for a name that is not known.
-std::unique_ptr<Work> prepare(std::string_view scenario, std::size_t rounds);
+// For so many rounds, on as many shards as its name says, or on these. Throws for a name that is not known.
+std::unique_ptr<Work> prepare(std::string_view scenario, std::size_t rounds, unsigned shards = 0);
 
 }  // namespace vigil::bench

@@ -37,18 +37,20 @@ namespace {
 int run(int argc, char** argv) {
   std::string scenario = "pairs-qos0";
   std::size_t rounds = 4;
+  unsigned shards = 0;
   bool list = false;
   CLI::App app{"Runs one fixed scenario through the broker's core; bench/cost counts what it costs.", "core_cost"};
   app.add_flag("--list", list, "the scenarios, and what is counted in each");
   app.add_option("--scenario", scenario, "which one")->capture_default_str();
   app.add_option("--rounds", rounds, "how often")->check(CLI::Range(1, 10'000))->capture_default_str();
+  app.add_option("--shards", shards, "on so many shards; 0: as many as its name says")->check(CLI::Range(0, 64));
   CLI11_PARSE(app, argc, argv);
   if (list) {
     for (const auto& one : vigil::bench::scenarios()) fmt::print("{} {}\n", one.name, one.unit);
     return 0;
   }
   try {
-    const auto work = vigil::bench::prepare(scenario, rounds);
+    const auto work = vigil::bench::prepare(scenario, rounds, shards);
     const std::uint64_t before = allocations;
     measured_rounds(*work, rounds);
     const std::uint64_t during = allocations - before;
