@@ -65,11 +65,11 @@ bool Rig::apply(unsigned shard) {
   broker::ShardCore& core = *cores_[shard];
   core.end_turn();
   if (core.effects().empty()) return false;
-  std::swap(effects_, core.effects());
+  effects_.swap(core.effects());
   for (auto* mail : {&effects_.mail, &effects_.late_mail}) {
-    for (std::size_t to = 0; to < mail->size(); ++to) {
+    effects_.for_each_addressee([&](unsigned to) {
       for (broker::Mail& one : (*mail)[to]) cores_[to]->mail(std::move(one), now_);
-    }
+    });
   }
   std::array<base::Bytes, 128> pieces;
   for (const broker::ConnectionId id : effects_.sends) {

@@ -20,10 +20,7 @@ constexpr std::size_t kResumeDivisor = 2;
 }  // namespace
 
 bool Effects::empty() const {
-  const auto none = [](const std::vector<std::vector<Mail>>& all) {
-    return std::all_of(all.begin(), all.end(), [](const auto& list) { return list.empty(); });
-  };
-  return none(mail) && none(late_mail) && closes.empty() && handovers.empty() && tcp_timeouts.empty() &&
+  return mail_to == 0 && closes.empty() && handovers.empty() && tcp_timeouts.empty() &&
          sends.empty() && suspects.empty() && auth_requests.empty() && log.empty() && store.empty() &&
          takeovers.empty();
 }
@@ -32,6 +29,7 @@ void Effects::swap(Effects& other) noexcept {
   if (!store.empty() || !other.store.empty()) std::swap(store, other.store);
   mail.swap(other.mail);
   late_mail.swap(other.late_mail);
+  std::swap(mail_to, other.mail_to);
   closes.swap(other.closes);
   handovers.swap(other.handovers);
   tcp_timeouts.swap(other.tcp_timeouts);
@@ -46,12 +44,13 @@ void Effects::clear() {
   store.clear();
   // What a burst needed is not kept for the next one.
   constexpr std::size_t kMailsKept = 1'024;
-  for (auto* lists : {&mail, &late_mail}) {
-    for (std::vector<Mail>& list : *lists) {
-      if (list.capacity() > kMailsKept) std::vector<Mail>().swap(list);
-      list.clear();
+  for_each_addressee([this](unsigned shard) {
+    for (std::vector<Mail>* list : {&mail[shard], &late_mail[shard]}) {
+      if (list->capacity() > kMailsKept) std::vector<Mail>().swap(*list);
+      list->clear();
     }
-  }
+  });
+  mail_to = 0;
   closes.clear();
   handovers.clear();
   tcp_timeouts.clear();

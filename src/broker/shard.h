@@ -122,6 +122,7 @@ class Shard {
            std::vector<std::pair<std::string_view, std::string>> fields = {});
   template <class T>
   void post(ShardId to, T&& body) {
+    effects_.mail_to |= std::uint64_t{1} << to;
     effects_.mail[to].push_back({setup_.id, std::forward<T>(body)});
   }
   template <class T>

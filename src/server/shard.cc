@@ -57,7 +57,6 @@ Shard::Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared
       reactor_(std::move(reactor)),
       core_(setup, io::monotonic_now()),
       now_(io::monotonic_now()),
-      wake_(setup.shards),
       scratch_(kReadBytes) {
   effects_.mail.resize(setup.shards);
   effects_.late_mail.resize(setup.shards);
@@ -239,9 +238,9 @@ base::Duration Shard::held_back() const {
 std::size_t Shard::outgoing_work() {
   const broker::Effects& effects = core_.effects();
   std::size_t mail = effects.store.changes.size() + effects.store.parts.size();
-  for (std::size_t i = 0; i < effects.mail.size(); ++i) {
-    if (i != id_) mail += effects.mail[i].size() + effects.late_mail[i].size();
-  }
+  effects.for_each_addressee([&](unsigned to) {
+    if (to != id_) mail += effects.mail[to].size() + effects.late_mail[to].size();
+  });
   return mail;
 }
 

@@ -174,7 +174,7 @@ class Shard {
   std::deque<Hastened> hastened_;  // whose TCP timeout is the one for data in flight; by time
   broker::Effects effects_;        // being applied
   std::vector<LogField> log_fields_;
-  std::vector<bool> wake_;  // by shard
+  std::uint64_t wake_ = 0;  // a bit for each shard that sleeps and got mail
   std::vector<std::uint8_t> scratch_;
 
   base::Mailbox<broker::Mail> mail_;

@@ -1,6 +1,7 @@
 // What a turn of the core asked for is done here, in the order that broker/effect.h gives.
 #include <algorithm>
 #include <array>
+#include <bit>
 
 #include "base/check.h"
 #include "io/clock.h"
@@ -54,10 +55,7 @@ void Shard::apply_round() {
   // Late mail must not reach anybody before the mail has reached everybody.
   post_effects(effects_.mail);
   post_effects(effects_.late_mail);
-  for (std::size_t i = 0; i < wake_.size(); ++i) {
-    if (wake_[i]) context_.shards[i]->wake();
-    wake_[i] = false;
-  }
+  for (; wake_ != 0; wake_ &= wake_ - 1) context_.shards[static_cast<std::size_t>(std::countr_zero(wake_))]->wake();
   close_peers();
   hand_over();
   set_tcp_timeouts();
@@ -70,9 +68,9 @@ void Shard::apply_round() {
 }
 
 void Shard::post_effects(std::vector<std::vector<broker::Mail>>& mail) {
-  for (std::size_t i = 0; i < mail.size(); ++i) {
-    if (!mail[i].empty() && context_.shards[i]->post_mail(mail[i])) wake_[i] = true;
-  }
+  effects_.for_each_addressee([&](unsigned to) {
+    if (!mail[to].empty() && context_.shards[to]->post_mail(mail[to])) wake_ |= std::uint64_t{1} << to;
+  });
 }
 
 void Shard::close_peers() {
