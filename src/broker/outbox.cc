@@ -8,7 +8,7 @@ namespace vigil::broker {
 namespace {
 
 // A buffer that once grew beyond this is given back when it is empty.
-constexpr std::size_t kKeptCapacity = 16 * 1024;
+constexpr std::size_t kKeptCapacity = std::size_t{16} * 1024;
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 """vigilmq-load does what its help says, against the broker and, where it is installed, against mosquitto."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -176,3 +178,28 @@ def test_help():
         assert command in everything.stdout
         one = subprocess.run([str(LOAD), command, "--help"], capture_output=True, text=True, timeout=LIMIT_S)
         assert one.returncode == 0 and "OPTIONS" in one.stdout
+
+
+def deaf_broker(listener):
+    """Answers CONNECT and SUBSCRIBE, and passes nothing on."""
+    def serve(connection):
+        with contextlib.suppress(OSError), connection:
+            connection.recv(4096)
+            connection.sendall(b"\x20\x02\x00\x00")
+            while data := connection.recv(65536):
+                if data[0] == 0x82:
+                    connection.sendall(b"\x90\x03" + data[2:4] + b"\x00")
+
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+
+def test_that_nothing_comes_is_an_error():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=deaf_broker, args=(listener,), daemon=True).start()
+        done = subprocess.run([LOAD, "--port", str(listener.getsockname()[1]), "traffic", "--groups", "2", "--warm-up-ms", "100",
+                               "--measure-ms", "200"], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "nothing was delivered" in done.stderr
