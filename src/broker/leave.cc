@@ -230,12 +230,12 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   --stats_.clients_disconnected;
   // After a crash a later session of the same client may be there already.
   if (PresenceRecord* record = presence_.find(s.presence); record != nullptr && record->session == sid) {
-    record->session = {};
     record->has_session = false;
     if (ended_with != 0) record->change_past().ended_with = ended_with;
     note(*record,
          {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
+    record->session = {};
     presence_.may_forget(s.presence);
   }
   const PresenceId presence = s.presence;

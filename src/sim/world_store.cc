@@ -165,6 +165,7 @@ void World::acquaint() {
           for (broker::Mail& item : std::exchange((*mail)[to], {})) shards_[to].mailbox.emplace_back(std::move(item));
         }
       }
+      effects.mail_to = 0;
       effects.log.clear();
     }
     for (unsigned i = 0; i < shards(); ++i) {
