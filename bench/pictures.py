@@ -4,7 +4,7 @@ import html
 import math
 
 # One colour a broker, told apart also by those who see few colours.
-COLOURS = {"VigilMQ": "#0072b2", "mosquitto": "#d55e00", "nats-server": "#009e73", "aedes": "#cc79a7", "floor": "#888888"}
+COLOURS = {"VigilMQ": "#0072b2", "mosquitto": "#d55e00", "nats-server": "#009e73", "rabbitmq": "#e69f00", "aedes": "#cc79a7", "floor": "#888888"}
 WIDTH, LABELS, RIGHT = 900, 330, 70
 BAR, GAP, GROUP_GAP = 11, 2, 12
 

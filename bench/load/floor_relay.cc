@@ -67,7 +67,7 @@ constexpr std::uint8_t kQosMask = 0x06;
 struct Peer {
   Fd fd;
   std::uint64_t key = 0;
-  Framer framer;     // until it publishes
+  Framer framer;       // until it publishes
   std::string client;  // its CONNECT
   std::string rest;    // of a packet, where packets must stay whole
   std::string out;

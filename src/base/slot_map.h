@@ -1,8 +1,8 @@
 // Things referred to by id: an index and a generation, so that a stale id finds nothing.
 //
-// Insert, find and erase are O(1). Pointers from find() live until that thing is erased. A slot is 16 bytes; what was in it
-// is freed with erase(), so that a burst of short-lived things leaves little behind.
-// Owned by one shard; not thread-safe.
+// Insert, find and erase are O(1). Pointers from find() live until that thing is erased. A slot is 16 bytes; what was
+// in it is freed with erase(), so that a burst of short-lived things leaves little behind. Owned by one shard; not
+// thread-safe.
 #pragma once
 
 #include <cstdint>

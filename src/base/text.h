@@ -1,4 +1,5 @@
-// A short text that is kept for long: as large as a pointer, immutable, shared by its copies. An empty one owns nothing.
+// A short text that is kept for long: as large as a pointer, immutable, shared by its copies. An empty one owns
+// nothing.
 //
 // Copies may be made and dropped on any thread.
 #pragma once

@@ -21,7 +21,8 @@ std::string what_happened(const Departure& departure) {
 }  // namespace
 
 void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now) {
-  // What was read of it before counts, whatever ends it: an acknowledgement may stand behind a message that was put off.
+  // What was read of it before counts, whatever ends it: an acknowledgement may stand behind a message that was put
+  // off.
   finish_input(id, now);
   Connection* found = connections_.find(id);
   if (found == nullptr) return;

@@ -67,7 +67,8 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
     // The whole packet may still be missing: then there is nothing to do but to note that it grows.
     const bool connecting = c->state == Connection::State::AwaitingConnect;
-    const auto header = mqtt::decode_header(base::Bytes(c->unfinished.data(), c->unfinished.size()), max_packet_size(connecting), framing_of(*c));
+    const auto header = mqtt::decode_header(base::Bytes(c->unfinished.data(), c->unfinished.size()),
+                                            max_packet_size(connecting), framing_of(*c));
     const bool legal_so_far = header && (!*header || !connecting || (*header)->type == PacketType::Connect);
     if (legal_so_far && (!*header || (*header)->size() > c->unfinished.size())) {
       c->keep_alive.heard_part(bytes.size(), now);

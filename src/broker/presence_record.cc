@@ -154,8 +154,7 @@ void encode_presence(const PresenceRecord& r, std::vector<std::uint8_t>& to) {
        {r.connects, past.takeovers, past.keep_alive_timeouts, past.wills_published, past.wills_cancelled}) {
     out.varint(number);
   }
-  for (const std::uint64_t number :
-       {past.packets_received, past.packets_sent, past.bytes_received, past.bytes_sent}) {
+  for (const std::uint64_t number : {past.packets_received, past.packets_sent, past.bytes_received, past.bytes_sent}) {
     out.varint(number);
   }
   write_history(r, out);

@@ -40,7 +40,8 @@ PresenceRecord full_record() {
   past.packets_sent = 10;
   past.bytes_received = 11;
   past.bytes_sent = 12;
-  r.history.push_back({.kind = PresenceEventKind::Connected, .unix_ms = kNoon, .incarnation = 1, .address = base::Text("x")});
+  r.history.push_back(
+      {.kind = PresenceEventKind::Connected, .unix_ms = kNoon, .incarnation = 1, .address = base::Text("x")});
   r.history.push_back({.kind = PresenceEventKind::Disconnected,
                        .reason = DisconnectReason::ServerShutdown,
                        .unix_ms = kNoon + 1,

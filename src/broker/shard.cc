@@ -20,9 +20,8 @@ constexpr std::size_t kResumeDivisor = 2;
 }  // namespace
 
 bool Effects::empty() const {
-  return mail_to == 0 && closes.empty() && handovers.empty() && tcp_timeouts.empty() &&
-         sends.empty() && suspects.empty() && auth_requests.empty() && log.empty() && store.empty() &&
-         takeovers.empty();
+  return mail_to == 0 && closes.empty() && handovers.empty() && tcp_timeouts.empty() && sends.empty() &&
+         suspects.empty() && auth_requests.empty() && log.empty() && store.empty() && takeovers.empty();
 }
 
 void Effects::swap(Effects& other) noexcept {

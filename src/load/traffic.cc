@@ -66,7 +66,8 @@ class Traffic final : public Scene {
     turn_for(milliseconds(options_.measure_ms));
     meter.end();
     if (delivered_ == before) {
-      throw std::runtime_error("nothing was delivered while it was measured: the broker does not pass on, or too slowly");
+      throw std::runtime_error(
+          "nothing was delivered while it was measured: the broker does not pass on, or too slowly");
     }
     return report(meter, delivered_ - before);
   }

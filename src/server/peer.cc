@@ -131,8 +131,6 @@ bool Peer::relax() {
   return true;
 }
 
-void Peer::set_user_timeout(base::milliseconds timeout) {
-  static_cast<void>(io::set_user_timeout(fd_.get(), timeout));
-}
+void Peer::set_user_timeout(base::milliseconds timeout) { static_cast<void>(io::set_user_timeout(fd_.get(), timeout)); }
 
 }  // namespace vigil::server

@@ -44,16 +44,16 @@ class LevelReader {
   bool done_ = false;
 };
 
-// What every node has. `Node` derives from it, as its last base and without members of its own, as the characters of the
-// level follow right behind; and adds:
+// What every node has. `Node` derives from it, as its last base and without members of its own, as the characters of
+// the level follow right behind; and adds:
 //   void child_added(Node& child);     after it was counted
 //   void child_removed(Node& child);   before it is freed
 template <class Node>
 struct TrieNode {
   Node* parent = nullptr;
-  std::uint32_t hash = 0;             // of the whole path, seeded by the tree
+  std::uint32_t hash = 0;  // of the whole path, seeded by the tree
   std::uint32_t children : 31 = 0;
-  std::uint32_t held : 1 = 0;         // it holds content, so it stays
+  std::uint32_t held : 1 = 0;  // it holds content, so it stays
   std::uint16_t level_size = 0;
 
   TrieNode() = default;

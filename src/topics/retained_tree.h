@@ -1,4 +1,5 @@
-// Topic names -> T (default constructible: a counted message), matched by topic filters. Lives on its shard; not thread-safe.
+// Topic names -> T (default constructible: a counted message), matched by topic filters. Lives on its shard; not
+// thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -25,8 +25,8 @@ struct Subscription {
 };
 static_assert(sizeof(Subscription) <= 24);
 
-// One subscription a subscriber. The order is that of arrival until the first removal, and then any. Small where there is
-// none or one.
+// One subscription a subscriber. The order is that of arrival until the first removal, and then any. Small where there
+// is none or one.
 class SubscriberList {
  public:
   std::span<const Subscription> all() const {
