@@ -164,6 +164,7 @@ void Oracle::publish_read(LinkId link, Conn& c, const mqtt::Publish& packet) {
   // A crash may have taken the last copy, which was not acknowledged: then this one counts in its place, for the order
   // as well; or that one was stored after all. (One before it may have been another session's, and live on.)
   const bool taken = !restarts_.empty() && publication.last_read < restarts_.back();
+  publication.repeated = publication.repeated || (again && publication.acknowledged.is_never());
   if (!again) {
     publication.reads.push_back(next_order_++);
   } else if (taken && publication.acknowledged.is_never()) {

@@ -121,6 +121,9 @@ class Oracle final : public Observer {
     Instant first_read;
     Instant last_read;
     Instant acknowledged = Instant::never();
+    // At QoS 2 a copy came before the first was answered. The answer to a copy says that the broker has the message,
+    // not that it has reached every shard.
+    bool repeated = false;
   };
 
   struct Interval {

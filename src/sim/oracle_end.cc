@@ -26,6 +26,8 @@ void Oracle::check_obligations() {
       if (interval.no_local && interval.client == publication.publisher) continue;
       // (What was read in the same turn came before the SUBACK went out.)
       if (interval.granted >= publication.first_read || interval.dropped <= publication.acknowledged) continue;
+      // It may be on its way to the subscriber's shard when it is answered, and be late for who unsubscribes then.
+      if (publication.repeated && !interval.dropped.is_never()) continue;
       // Only sessions that are still there have been able to get all.
       const auto session = sessions_.find(interval.client);
       if (session == sessions_.end() || session->second.generation != interval.session || !session->second.link)
