@@ -1,9 +1,11 @@
 #include "base/slot_map.h"
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "base/random.h"
 
@@ -101,6 +103,48 @@ TEST(SlotMap, AgreesWithAMap) {
     ASSERT_EQ(things.size(), model.size());
     ASSERT_EQ(things.empty(), model.empty());
   }
+}
+
+TEST(SlotMap, WhatIsLeftOfABurstIsFreed) {
+  struct Counted {
+    explicit Counted(int& count) : counted(count) { ++counted; }
+    ~Counted() { --counted; }
+    int& counted;
+    std::array<char, 100> much{};
+  };
+  int alive = 0;
+  SlotMap<Counted, ThingTag> things;
+  std::vector<SlotId<ThingTag>> ids;
+  for (int i = 0; i < 10'000; ++i) ids.push_back(things.emplace(alive));
+  EXPECT_EQ(things.slot_count(), 10'000U);
+  // Pointers stay where they are while others come and go.
+  const Counted* kept = things.find(ids[5'000]);
+  for (int i = 0; i < 10'000; ++i) {
+    if (i != 5'000) {
+      ASSERT_TRUE(things.erase(ids[static_cast<std::size_t>(i)]));
+    }
+  }
+  EXPECT_EQ(alive, 1);
+  EXPECT_EQ(things.find(ids[5'000]), kept);
+  for (int i = 0; i < 10'000; ++i)
+    ASSERT_EQ(things.at_index(static_cast<std::uint32_t>(i)).second != nullptr, i == 5'000);
+  // What comes then lies close together, and no id is one that was given out before.
+  for (int i = 0; i < 100; ++i) {
+    const auto id = things.emplace(alive);
+    EXPECT_LT(id.index, 128U);
+    EXPECT_EQ(things.find(ids[id.index]), nullptr);
+  }
+  EXPECT_EQ(alive, 101);
+}
+
+TEST(SlotMap, DestroysWhatIsInItAtItsEnd) {
+  const auto thing = std::make_shared<int>(1);
+  {
+    SlotMap<std::shared_ptr<int>, ThingTag> things;
+    for (int i = 0; i < 100; ++i) things.emplace(thing);
+    EXPECT_EQ(thing.use_count(), 101);
+  }
+  EXPECT_EQ(thing.use_count(), 1);
 }
 
 TEST(SlotMap, IdsCanBeHashed) {
