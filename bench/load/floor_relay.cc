@@ -2,7 +2,8 @@
 // write a receiver for each batch of events. It answers CONNECT, SUBSCRIBE and PINGREQ with fixed packets, ends a
 // connection after DISCONNECT or when its client id (taken for as long as CONNECT is) comes again, and looks a
 // publisher's topic up once; from then on the bytes are passed on as they are, cut at packet ends only where several
-// publishers share a receiver. QoS 0 only, one thread. It is the measure that docs/performance.md calls the floor.
+// publishers share a receiver. Where one publisher has one receiver, QoS 1 and 2 work too: what the receiver answers is
+// passed back. One thread. It is the measure that docs/performance.md calls the floor.
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -160,8 +161,8 @@ class Relay {
       peer.out += '\0';
       mark(peer);
     } else if (frame.type() == PacketType::Publish) {
-      if ((frame.first & kQosMask) != 0) throw std::runtime_error("the floor relay knows QoS 0 only");
       if (!peer.relays) find_receivers(peer, std::string(frame.publish_topic()));
+      if ((frame.first & kQosMask) != 0) pass_answers_back(peer);
       // What the framer has of it: its header again, and its body.
       std::string whole(1, static_cast<char>(frame.first));
       for (std::size_t left = frame.body.size();;) {
@@ -195,6 +196,19 @@ class Relay {
       peer.receivers.insert(peer.receivers.end(), subscribers.begin(), subscribers.end());
     }
     peer.relays = true;
+  }
+
+  // Acknowledgements have the publisher's packet identifiers.
+  static void pass_answers_back(Peer& peer) {
+    if (peer.receivers.size() != 1 || peer.whole) {
+      throw std::runtime_error("the floor relay knows QoS 1 and 2 only from one publisher to one subscriber");
+    }
+    Peer& receiver = *peer.receivers.front();
+    if (!receiver.receivers.empty() && receiver.receivers.front() != &peer) {
+      throw std::runtime_error("the floor relay knows QoS 1 and 2 only from one publisher to one subscriber");
+    }
+    receiver.relays = true;
+    receiver.receivers = {&peer};
   }
 
   void pass_on(Peer& peer, std::string_view chunk) {
@@ -250,6 +264,7 @@ class Relay {
     if (const auto client = clients_.find(gone->client); client != clients_.end() && client->second == key) {
       clients_.erase(client);
     }
+    for (Peer* receiver : std::vector(gone->receivers)) std::erase(receiver->receivers, gone);
     for (auto& [filter, subscribers] : filters_) {
       if (std::erase(subscribers, gone) == 0) continue;
       for (auto& [other, peer] : peers_) std::erase(peer->receivers, gone);

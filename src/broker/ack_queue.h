@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "base/compact.h"
@@ -21,12 +22,13 @@ class AckQueue {
     std::uint64_t needs = 0;    // the batch that must be stored before; 0: none
   };
 
-  bool empty() const { return entries_.empty(); }
-  std::size_t size() const { return entries_.size(); }
+  bool empty() const { return !entries_ || entries_->empty(); }
+  std::size_t size() const { return entries_ ? entries_->size() : 0; }
   // The sequence number that the next entry gets: the token for its receipts.
-  std::uint32_t next_sequence() const { return first_ + static_cast<std::uint32_t>(entries_.size()); }
+  std::uint32_t next_sequence() const { return first_ + static_cast<std::uint32_t>(size()); }
   void push(const Entry& entry) {
-    entries_.push_back(entry);
+    if (!entries_) entries_ = std::make_unique<base::CompactQueue<Entry>>();
+    entries_->push_back(entry);
     if (entry.type == mqtt::PacketType::PubAck) ++pubacks_;
   }
   // Nothing waits and neither does this one: it leaves at once, and only its number is used up.
@@ -37,22 +39,24 @@ class AckQueue {
   // A receiver has answered. Unknown sequences are ignored.
   void receipt(std::uint32_t sequence, bool matched) {
     const std::uint32_t i = sequence - first_;
-    if (i >= entries_.size() || entries_[i].waiting == 0) return;
-    --entries_[i].waiting;
-    entries_[i].matched |= matched;
+    if (i >= size()) return;
+    Entry& entry = (*entries_)[i];
+    if (entry.waiting == 0) return;
+    --entry.waiting;
+    entry.matched |= matched;
   }
   // The next acknowledgement that may leave now that all batches up to `stored` are written, if any.
   std::optional<Entry> pop_ready(std::uint64_t stored) {
-    if (entries_.empty() || entries_.front().waiting > 0 || entries_.front().needs > stored) return std::nullopt;
-    const Entry entry = entries_.front();
-    entries_.pop_front();
+    if (empty() || entries_->front().waiting > 0 || entries_->front().needs > stored) return std::nullopt;
+    const Entry entry = entries_->front();
+    entries_->pop_front();
     ++first_;
     if (entry.type == mqtt::PacketType::PubAck) --pubacks_;
     return entry;
   }
 
  private:
-  base::CompactQueue<Entry> entries_;
+  std::unique_ptr<base::CompactQueue<Entry>> entries_;  // null until something had to wait
   std::uint32_t pubacks_ = 0;
   std::uint32_t first_ = 0;  // sequence number of the front; wraps
 };

@@ -71,6 +71,7 @@ struct PutSession {
 // The session and all that belongs to it is gone: subscriptions, messages, identifiers.
 struct EndSession {
   SessionKey key;
+  bool alone = false;  // nothing but its record was ever stored
 };
 
 struct PutSubscription {

@@ -86,7 +86,7 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
       (packet.keep_alive_s == 0 || packet.keep_alive_s > setup_.keep_alive.max_s)) {
     return std::unexpected(refused(ReasonCode::NotAuthorized, "Keep Alive", "more than keep_alive.max_s"));
   }
-  if (!c.opening->peer.allow_anonymous && !packet.properties.has(Property::AuthenticationMethod)) {
+  if (!c.opening().peer.allow_anonymous && !packet.properties.has(Property::AuthenticationMethod)) {
     return std::unexpected(
         refused(ReasonCode::NotAuthorized, "User Name", "anonymous access is not allowed on this listener"));
   }
@@ -113,7 +113,7 @@ Shard::Step Shard::begin_authentication(ConnectionId id, Connection& c, const mq
 // Quota and policy: what depends on what is there already.
 Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Instant now) {
   // Who takes over its own old connection adds none.
-  if (c.opening->peer.over_quota && (existing == nullptr || !existing->connected())) {
+  if (c.opening().peer.over_quota && (existing == nullptr || !existing->connected())) {
     return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached"));
   }
   // Two CONNECTs may reach their home shard in another order than they were read in: the later one stays.
@@ -153,8 +153,8 @@ Shard::Step Shard::welcome(ConnectionId id, Connection& c, const mqtt::Connect& 
   const ConnectionId old = known == nullptr ? ConnectionId() : known->connection;
   if (!old || old == drained) return attach(id, c, packet, auth_data, now);
   c.state = Connection::State::TakingOver;
-  c.opening->connect_packet.assign(frame.begin(), frame.end());
-  c.opening->auth_data = auth_data;
+  c.opening().connect_packet.assign(frame.begin(), frame.end());
+  c.opening().auth_data = auth_data;
   effects_.takeovers.push_back({old, id});
   return {};
 }
@@ -164,8 +164,8 @@ void Shard::take_over(const TakeOver& takeover, base::Instant now) {
   const ConnectionId id = takeover.newcomer;
   Connection* c = connections_.find(id);
   if (c == nullptr || c->state != Connection::State::TakingOver) return;
-  const auto frame = std::exchange(c->opening->connect_packet, {});
-  const auto auth_data = std::exchange(c->opening->auth_data, {});
+  const auto frame = std::exchange(c->opening().connect_packet, {});
+  const auto auth_data = std::exchange(c->opening().auth_data, {});
   const auto header = mqtt::decode_header(frame, mqtt::kMaxRemainingLength);
   CHECK(header.has_value() && header->has_value());
   const auto packet = mqtt::decode_connect(**header, base::Bytes(frame).subspan((*header)->header_size));
@@ -180,7 +180,7 @@ void Shard::take_over(const TakeOver& takeover, base::Instant now) {
     return;
   }
   if (c->state != Connection::State::Connected) return;
-  const auto waiting = std::exchange(c->unfinished, {});
+  const auto waiting = c->take_unfinished();
   process(id, base::Bytes(waiting.data(), waiting.size()), now);
 }
 
@@ -212,12 +212,12 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
       ++record.change_past().takeovers;
       ++stats_.takeovers;
       Departure departure{.cause = DisconnectReason::SessionTakenOver, .session_ends = packet.clean_start};
-      departure.reason_string = "taken over by a connection from " + c.opening->peer.address;
+      departure.reason_string = "taken over by a connection from " + c.opening().peer.address;
       note(record,
            {.kind = PresenceEventKind::TakenOver,
             .unix_ms = at.unix_ms,
             .incarnation = record.incarnation,
-            .address = base::Text(c.opening->peer.address)},
+            .address = base::Text(c.opening().peer.address)},
            now);
       const bool flapping = record.change_past().flapping.taken_over(now, limits());
       if (flapping) {
@@ -225,15 +225,15 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
              {.kind = PresenceEventKind::Flapping,
               .unix_ms = at.unix_ms,
               .incarnation = record.incarnation,
-              .address = base::Text(c.opening->peer.address)},
+              .address = base::Text(c.opening().peer.address)},
              now);
         log(LogLevel::Warn, "client_flapping",
             fmt::format("Client {} is fought over by {} and {}: {} take-overs within {} s.", printable(client_id),
-                        record.address.view(), c.opening->peer.address, limits().flapping_takeovers,
+                        record.address.view(), c.opening().peer.address, limits().flapping_takeovers,
                         std::chrono::duration_cast<base::seconds>(limits().flapping_window).count()),
             {{"clientId", std::string(client_id)},
              {"clientIpAdr", record.address.str()},
-             {"newClientIpAdr", c.opening->peer.address}});
+             {"newClientIpAdr", c.opening().peer.address}});
       }
       leave(old.connection, departure, now);
     } else if (packet.clean_start || old.expiry_s == 0) {
@@ -261,15 +261,15 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.epoch = incarnation;
   s.connection = id;
   s.presence = presence;
-  s.user_name = std::string_view(packet.user_name.value_or(""));
+  s.set_user_name(packet.user_name.value_or(""));
   s.expiry_s = session_expiry(packet, limits());
   s.overflow_logged = false;
-  s.may_read_clients = may_read_clients({client_id, s.user_name, c.loopback}, limits());
+  s.may_read_clients = may_read_clients({client_id, s.user_name(), c.loopback}, limits());
   if (packet.will) s.will = make_will(*packet.will, limits());
   const bool end_unstored = !session_present && begins_after_the_last(sid, s, record);
   store_session(sid, s, now);
   // The client is told of its session when that is what a restart would find.
-  if (s.joint != 0) {
+  if (s.joint() != 0) {
     hold(id, c, kPending);
   } else if (emitted_ != emitted_before || end_unstored) {
     hold(id, c, last_batch_);
@@ -277,7 +277,6 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
 
   c.state = Connection::State::Connected;
   c.session = sid;
-  c.presence = presence;
   c.problem_information = packet.properties.number_or(Property::RequestProblemInformation, 1) != 0;
   c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
   c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
@@ -290,36 +289,37 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
 
   ++stats_.connects;
   ++stats_.clients_connected;
+  record.keep_history();
   record.connected = true;
   record.has_session = true;
-  record.at_risk = false;
   record.incarnation = incarnation;
   record.sequence = 0;
   record.version = packet.version;
   record.clean_start = packet.clean_start;
   record.session_expiry_s = s.expiry_s;
   record.keep_alive_s = keep_alive_s;
-  record.address = std::string_view(c.opening->peer.address);
-  record.proxied = c.opening->peer.proxied;
+  record.address = std::string_view(c.opening().peer.address);
+  record.proxied = c.opening().peer.proxied;
   record.connected_at_ms = moment(c.connect_read_at).unix_ms;
-  record.rhythm = {};
   ++record.connects;
   note(record,
        {.kind = PresenceEventKind::Connected,
-        .unix_ms = at.unix_ms,
+        .unix_ms = record.connects == 1 ? record.connected_at_ms : at.unix_ms,
         .incarnation = incarnation,
         .address = record.address},
        now);
   if (logs(LogLevel::Info)) {
     log(LogLevel::Info, "client_connected",
-        fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", c.opening->peer.address,
+        fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", c.opening().peer.address,
                     printable(client_id), protocol_number(packet.version), packet.clean_start ? 1 : 0,
-                    packet.keep_alive_s, s.user_name.empty() ? std::string() : ", u'" + printable(s.user_name) + "'"),
+                    packet.keep_alive_s,
+                    s.user_name().empty() ? std::string() : ", u'" + printable(s.user_name()) + "'"),
         {{"clientId", std::string(client_id)},
-         {"clientIpAdr", c.opening->peer.address},
+         {"clientIpAdr", c.opening().peer.address},
          {"keepAliveSeconds", std::to_string(keep_alive_s)}});
   }
 
+  c.opened();
   answer.session_present = session_present;
   mqtt::encode_connack(control_lane(id, c), c.version, answer);
   if (session_present) {
@@ -327,7 +327,6 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
     resume(s);
     pump(sid, s, now);
   }
-  c.opening.reset();
   return {};
 }
 

@@ -1,5 +1,6 @@
 // Messages to clients and their acknowledgements (4.3, 4.4, 4.9).
 #include <array>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -22,17 +23,29 @@ constexpr std::uint8_t kMessageExpiryInterval = 0x02;
 constexpr std::uint8_t kSubscriptionIdentifier = 0x0B;
 constexpr std::uint8_t kTopicAlias = 0x23;
 
-void append_u16(std::vector<std::uint8_t>& out, std::size_t value) {
-  out.push_back(static_cast<std::uint8_t>(value >> 8U));
-  out.push_back(static_cast<std::uint8_t>(value & 0xFFU));
-}
+// Fills room that is as large as what is written.
+struct Pen {
+  std::uint8_t* at;
 
-void append_u32(std::vector<std::uint8_t>& out, std::uint32_t value) {
-  append_u16(out, value >> 16U);
-  append_u16(out, value & 0xFFFFU);
-}
-
-void append(std::vector<std::uint8_t>& out, base::Bytes bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+  void u8(unsigned value) { *at++ = static_cast<std::uint8_t>(value); }
+  void u16(std::size_t value) {
+    u8(value >> 8U & 0xFFU);
+    u8(value & 0xFFU);
+  }
+  void u32(std::uint32_t value) {
+    u16(value >> 16U);
+    u16(value & 0xFFFFU);
+  }
+  void varint(std::uint32_t value) {
+    if (value < 0x80) return u8(value);
+    at += mqtt::write_varint(at, value);
+  }
+  void bytes(base::Bytes bytes) {
+    if (bytes.empty()) return;
+    std::memcpy(at, bytes.data(), bytes.size());
+    at += bytes.size();
+  }
+};
 
 std::uint32_t seconds_left(const Message& message, base::Instant now) {
   if (message.expires() <= now) return 0;
@@ -303,38 +316,37 @@ Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr
     ++stats_.publish_dropped;
     return Sent::TooLarge;
   }
+  const bool shared = m.payload().size() >= kSharedPayload;
+  const std::size_t copied =
+      1 + mqtt::varint_size(static_cast<std::uint32_t>(remaining)) + remaining - (shared ? m.payload().size() : 0);
   Outbox& outbox = outbox_of(id, c);
-  auto& out = outbox.begin_frame();
-  out.push_back(static_cast<std::uint8_t>(0x30U | (dup ? 0x08U : 0U) | static_cast<unsigned>(terms.qos) << 1U |
-                                          (terms.retain ? 1U : 0U)));
-  mqtt::append_varint(out, static_cast<std::uint32_t>(remaining));
-  append_u16(out, topic.size());
-  append(out, base::as_bytes(topic));
-  if (packet_id != 0) append_u16(out, packet_id);
+  std::uint8_t* const room = shared ? outbox.add_frame(copied, message, m.payload()) : outbox.add_frame(copied);
+  Pen out{room};
+  out.u8(0x30U | (dup ? 0x08U : 0U) | static_cast<unsigned>(terms.qos) << 1U | (terms.retain ? 1U : 0U));
+  out.varint(static_cast<std::uint32_t>(remaining));
+  out.u16(topic.size());
+  out.bytes(base::as_bytes(topic));
+  if (packet_id != 0) out.u16(packet_id);
   if (v5) {
-    mqtt::append_varint(out, static_cast<std::uint32_t>(properties));
+    out.varint(static_cast<std::uint32_t>(properties));
     if (!m.expires().is_never()) {
-      out.push_back(kMessageExpiryInterval);
-      append_u32(out, seconds_left(m, now));
+      out.u8(kMessageExpiryInterval);
+      out.u32(seconds_left(m, now));
     }
     if (alias) {
-      out.push_back(kTopicAlias);
-      append_u16(out, alias->alias);
+      out.u8(kTopicAlias);
+      out.u16(alias->alias);
       if (!alias->known) c.extras->aliases_out.set(m.topic(), alias->alias);
     }
     for (const std::uint32_t sid : terms.subscription_ids) {
-      out.push_back(kSubscriptionIdentifier);
-      mqtt::append_varint(out, sid);
+      out.u8(kSubscriptionIdentifier);
+      out.varint(sid);
     }
-    append(out, m.properties());
+    out.bytes(m.properties());
   }
-  if (m.payload().size() >= kSharedPayload) {
-    outbox.end_frame(message, m.payload());
-  } else {
-    append(out, m.payload());
-    outbox.end_frame();
-  }
-  ++c.packets_sent;
+  if (!shared) out.bytes(m.payload());
+  CHECK(out.at == room + copied);
+  count(c, &Connection::packets_sent, 1);
   ++stats_.messages_sent;
   ++stats_.publish_sent;
   return Sent::Yes;

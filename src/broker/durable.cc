@@ -56,14 +56,14 @@ void Shard::put_session(SessionId sid, Session& s) {
   if (s.key.sequence == 0) return;
   if (sink_ != nullptr) {
     sink_->session = sid;
-    s.joint = sink_->id;
+    s.with_extras().joint = sink_->id;
     return;
   }
-  if (s.joint != 0) return;  // written with what it is joined to
+  if (s.joint() != 0) return;  // written with what it is joined to
   PutSession put;
   put.key = s.key;
   put.client_id = s.client_id.str();
-  put.user_name = s.user_name.str();
+  put.user_name = s.user_name();
   put.epoch = s.epoch;
   put.expiry_s = s.expiry_s;
   put.connected = s.connected();
@@ -93,7 +93,7 @@ bool Shard::begins_after_the_last(SessionId sid, Session& s, const PresenceRecor
   if (joint == joints_.end()) return record.past().ended_in > stored_;
   if (joint->second.waiting > 0) {
     joint->second.session = sid;
-    s.joint = joint->first;
+    s.with_extras().joint = joint->first;
   }
   return true;
 }
@@ -103,7 +103,7 @@ void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
   if (!setup_.durable) return;
   s.durable |= s.expiry_s > 0;
   if (!s.durable && !s.will) {
-    if (s.key.sequence != 0) emit_end(s.key);
+    if (s.key.sequence != 0) emit_end(s.key, s.stored_alone());
     s.key = {};
     return;
   }
@@ -174,8 +174,8 @@ void Shard::close_part() {
 }
 
 // The session's end is written now. Joint changes that wait may have something for it.
-void Shard::emit_end(const SessionKey& key) {
-  emit(EndSession{key});
+void Shard::emit_end(const SessionKey& key, bool alone) {
+  emit(EndSession{key, alone});
   if (joints_.empty()) return;
   ended_meanwhile_.insert(key);
   if (ended_meanwhile_.size() < prune_ended_at_) return;
@@ -200,11 +200,11 @@ void Shard::commit_changes(Joint& joint) {
   }
   joint.changes.clear();
   Session* s = sessions_.find(joint.session);
-  if (s != nullptr && s->joint == joint.id) {
-    s->joint = 0;
+  if (s != nullptr && s->joint() == joint.id) {
+    s->extras->joint = 0;
     put_session(joint.session, *s);
     Connection* c = connections_.find(s->connection);
-    if (c != nullptr && c->held_until == kPending) hold(s->connection, *c, last_batch_);
+    if (c != nullptr && c->outbox && c->outbox->held_until == kPending) hold(s->connection, *c, last_batch_);
   }
   for (const SessionKey& key : joint.ended) emit_end(key);
 }
@@ -264,7 +264,7 @@ Shard::Joint* Shard::joint_of(SessionId publisher, mqtt::PacketId packet_id) {
 // ------------------------------------------------------------------------------------------------
 
 void Shard::hold(ConnectionId id, Connection& c, std::uint64_t batch) {
-  c.held_until = batch;
+  with_outbox(c).held_until = batch;
   if (batch != kPending) holds_.push_back({batch, id});
 }
 
@@ -291,10 +291,10 @@ void Shard::stored(Stored&& answer, base::Instant now) {
   for (; !holds_.empty() && holds_.front().needs <= stored_; holds_.pop_front()) {
     const ConnectionId id = holds_.front().connection;
     Connection* c = connections_.find(id);
-    if (c == nullptr || c->held_until > stored_) continue;
-    c->held_until = 0;
+    if (c == nullptr || !c->outbox || c->outbox->held_until > stored_) continue;
+    c->outbox->held_until = 0;
     c->keep_alive.waited(now);
-    if (c->outbox && !c->outbox->empty()) to_send(id, *c);
+    if (!c->outbox->empty()) to_send(id, *c);
   }
   for (const JointId joint : answer.joints) joint_stored(joint, now);
   for (; !receipts_.empty() && receipts_.front().needs <= stored_; receipts_.pop_front()) {
@@ -487,7 +487,7 @@ void Shard::recover_presence(const RecoveredPresence& stored, base::Instant now)
     return;
   }
   const bool died = record->connected;
-  record->connected = record->has_session = record->at_risk = false;
+  record->connected = record->has_session = false;
   const PresenceId id = presence_.restore(std::move(*record));
   if (!id) return;
   presence_.may_forget(id);
@@ -527,18 +527,20 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   Session& s = sessions_.at(sid);
   s.client_id = record.client_id;
   s.self = {ShardCore::client_hash(s.client_id)};
-  s.user_name = put.user_name;
+  s.set_user_name(put.user_name);
   s.key = put.key;
   s.epoch = put.epoch;
   s.expiry_s = put.expiry_s;
   s.durable = put.expiry_s > 0;
+  s.recovered = true;
   s.next_subscription = put.next_subscription;
   s.presence = presence;
   record.session = sid;
   record.has_session = true;
+  record.keep_history();
   record.incarnation = std::max(record.incarnation, s.epoch);
   ++stats_.clients_disconnected;
-  for (const mqtt::PacketId id : stored.unreleased) s.unreleased.insert(id);
+  for (const mqtt::PacketId id : stored.unreleased) s.with_extras().unreleased.insert(id);
   for (PutSubscription& held : stored.subscriptions) recover_subscription(sid, s, held);
   if (stored.queued > 0 || put.sent_below > 0) {
     DeliveryState& d = delivery_of(s);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "base/clock.h"
 
@@ -25,8 +26,7 @@ class KeepAlive {
   // A complete control packet was read from the socket.
   void heard(base::Instant now) {
     last_heard_ = now;
-    part_since_ = base::Instant::never();
-    unfinished_bytes_ = 0;
+    part_.reset();
   }
   // Until now the peer had to wait for us.
   void waited(base::Instant now) { last_heard_ = std::max(last_heard_, now); }
@@ -34,9 +34,9 @@ class KeepAlive {
   void heard_until(base::Instant read_at) { last_heard_ = std::min(last_heard_, read_at); }
   // Bytes of a packet that is not complete yet were read. They are not activity by themselves.
   void heard_part(std::size_t bytes, base::Instant now) {
-    if (!arriving()) part_since_ = now;
-    unfinished_bytes_ += static_cast<std::uint32_t>(std::min<std::size_t>(bytes, UINT32_MAX - unfinished_bytes_));
-    last_part_ = now;
+    if (!part_) part_ = std::make_unique<Part>(Part{.since = now, .last = now});
+    part_->bytes += static_cast<std::uint32_t>(std::min<std::size_t>(bytes, UINT32_MAX - part_->bytes));
+    part_->last = now;
   }
 
   // Silent for one period, not yet for one and a half.
@@ -46,7 +46,7 @@ class KeepAlive {
   bool expired(base::Instant now) const { return now >= deadline(); }
 
   // Since when the packet that is arriving has been arriving, or has been judged last.
-  base::Instant unfinished_since() const { return arriving() ? part_since_ : last_heard_; }
+  base::Instant unfinished_since() const { return part_ ? part_->since : last_heard_; }
 
   // A large packet that is really arriving is not cut off: when since it began, or since the last judgement, as many
   // bytes came as `min_rate` (bytes/s) brings in that time, but at most in one keep alive, the time of the last of them
@@ -54,23 +54,26 @@ class KeepAlive {
   bool credit_progress(std::uint32_t min_rate, base::Instant now) { return credit_progress(min_rate, period(), now); }
   // The same over another time than the keep alive: for a peer that has none.
   bool credit_progress(std::uint32_t min_rate, base::Duration over, base::Instant now) {
-    if (unfinished_bytes_ == 0) return false;
-    const base::Duration age = std::min(over, now - part_since_);
+    if (!part_ || part_->bytes == 0) return false;
+    const base::Duration age = std::min(over, now - part_->since);
     const auto needed = static_cast<std::uint64_t>(min_rate) * static_cast<std::uint64_t>(age.count()) / 1'000'000'000U;
-    if (unfinished_bytes_ < needed) return false;
-    last_heard_ = part_since_ = last_part_;
-    unfinished_bytes_ = 0;
+    if (part_->bytes < needed) return false;
+    last_heard_ = part_->since = part_->last;
+    part_->bytes = 0;
     return true;
   }
 
  private:
-  bool arriving() const { return !part_since_.is_never(); }
+  // Of a packet that is not complete.
+  struct Part {
+    base::Instant since;  // it began, or was judged last
+    base::Instant last;
+    std::uint32_t bytes = 0;  // since then
+  };
 
   base::Instant last_heard_;
-  base::Instant last_part_;
-  base::Instant part_since_ = base::Instant::never();
+  std::unique_ptr<Part> part_;
   std::uint32_t period_s_ = 0;
-  std::uint32_t unfinished_bytes_ = 0;  // since the packet began, or was judged last
 };
 
 // The first moment at or after `due` that lies on the grid of ticks that starts at `origin`: when the monitor looks.

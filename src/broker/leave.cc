@@ -28,7 +28,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   if (found == nullptr) return;
   Connection& c = *found;
   stop(c.timer);
-  stop(c.stall_timer);
+  if (c.outbox) stop(c.outbox->stall_timer);
   if (c.state != Connection::State::Connected) {
     refuse(id, c, departure, now);
     return;
@@ -51,11 +51,10 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
 
   const SessionId sid = c.session;
   Session& s = sessions_.at(sid);
-  PresenceRecord& record = *presence_.find(c.presence);
+  PresenceRecord& record = presence_of(c);
   const Moment at = moment(now);
   const base::Duration silent = now - c.keep_alive.last_heard();
   record.connected = false;
-  record.at_risk = false;
   if (c.at_risk) --stats_.at_risk;
   record.reason = departure.cause;
   PresencePast& past = record.change_past();
@@ -64,6 +63,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   past.detail = departure.detail;
   past.evidence = departure.evidence;
   past.verdict = departure.evidence ? std::optional(base::judge(departure.evidence, silent)) : std::nullopt;
+  past.rhythm = c.rhythm;
   past.disconnects.add(at.unix_ms);
   past.packets_received += c.packets_received;
   past.packets_sent += c.packets_sent;
@@ -126,14 +126,14 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
       departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
   if (say) {
     std::vector<std::pair<std::string_view, std::string>> fields = {
-        {"clientIpAdr", c.opening->peer.address}, {"disconnectReason", std::string(name(departure.cause))}};
+        {"clientIpAdr", c.opening().peer.address}, {"disconnectReason", std::string(name(departure.cause))}};
     std::string as;
     if (!departure.client_id.empty()) {
       as = " as " + printable(departure.client_id);
       fields.emplace_back("clientId", departure.client_id);
     }
     log(quiet ? LogLevel::Debug : LogLevel::Warn, "connection_refused",
-        fmt::format("Connection from {}{} ended before it was accepted: {}{}.", c.opening->peer.address, as,
+        fmt::format("Connection from {}{} ended before it was accepted: {}{}.", c.opening().peer.address, as,
                     name(departure.cause), what_happened(departure)),
         std::move(fields));
   }
@@ -144,7 +144,7 @@ void Shard::close_effect(ConnectionId id, Connection& c, DisconnectReason reason
   Close close{.connection = id, .socket = c.socket, .reason = reason, .last_bytes = {}};
   if (c.outbox) {
     // A client that has not had its CONNACK yet hears nothing else.
-    if (c.held_until <= stored_) close.last_bytes = c.outbox->take_all();
+    if (!c.held(stored_)) close.last_bytes = c.outbox->take_all();
     c.outbox.reset();
   }
   effects_.closes.push_back(std::move(close));
@@ -160,14 +160,14 @@ void Shard::client_away(SessionId sid, Session& s, const Departure& departure, b
       return waiting.terms.qos == mqtt::QoS::AtMostOnce && !limits().queue_qos0_offline;
     });
   }
-  s.feeds.clear();
+  if (s.has_feeds()) s.extras->feeds.clear();
   members_came_or_went(s);
   if (s.expiry_s == 0 || departure.session_ends) {
     end_session(sid, now);
     return;
   }
   // What it leaves behind, and the record of it, are stored as one.
-  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0), s.joint);
+  const JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0), s.joint());
   // Whoever takes its own session over goes on with what it has not acknowledged.
   if (departure.cause != DisconnectReason::SessionTakenOver) {
     redistribute(s, false, now);
@@ -194,7 +194,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   Session& s = sessions_.at(sid);
   CHECK(!s.connected());
   stop(s.timer);
-  JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0), s.joint);
+  JointScope joint(*this, s.key.sequence != 0 && (s.will || s.shared_subscriptions > 0), s.joint());
   if (s.will) publish_will(s, now);
   // Its own subscriptions first: what is given to others must not come back to it.
   auto held = std::move(s.subscriptions);
@@ -211,16 +211,16 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   }
   s.subscriptions = std::move(held);
   redistribute(s, true, now);
-  JointId ended_with = s.joint;
+  JointId ended_with = s.joint();
   if (s.key.sequence != 0) {
-    const auto owed = joints_.find(s.joint);
+    const auto owed = joints_.find(s.joint());
     if (owed != joints_.end() && owed->second.waiting > 0) {
       owed->second.ended.push_back(s.key);
     } else if (sink_ != nullptr) {
       sink_->ended.push_back(s.key);
       ended_with = sink_->id;
     } else {
-      emit_end(s.key);
+      emit_end(s.key, s.stored_alone());
     }
   }
   if (s.delivery) {

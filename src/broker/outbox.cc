@@ -12,27 +12,21 @@ constexpr std::size_t kKeptCapacity = std::size_t{16} * 1024;
 
 }  // namespace
 
-std::vector<std::uint8_t>& Outbox::begin_frame() {
-  frame_start_ = bytes_.size();
-  return bytes_;
-}
-
-void Outbox::end_frame(const MessagePtr& owner, base::Bytes payload) {
-  finish_frame(payload.size());
-  if (payload.empty()) return;
-  pieces_.push_back({.owner = owner, .data = payload.data(), .offset = 0, .size = payload.size()});
-}
-
-void Outbox::finish_frame(std::size_t shared_size) {
-  const std::size_t copied = bytes_.size() - frame_start_;
+std::uint8_t* Outbox::add_frame(std::size_t size, const MessagePtr& owner, base::Bytes payload) {
+  const std::size_t start = bytes_.size();
+  bytes_.resize(start + size, boost::container::default_init);
   // Copied bytes that follow each other are one piece.
-  if (!pieces_.empty() && !pieces_.back().owner && pieces_.back().offset + pieces_.back().size == frame_start_) {
-    pieces_.back().size += copied;
+  if (!pieces_.empty() && !pieces_.back().owner) {
+    pieces_.back().size += size;
   } else {
-    pieces_.push_back({.owner = {}, .data = nullptr, .offset = frame_start_, .size = copied});
+    pieces_.push_back({.owner = {}, .data = nullptr, .offset = start, .size = size});
   }
-  frames_.push_back(static_cast<std::uint32_t>(copied + shared_size));
-  data_left_ += copied + shared_size;
+  if (!payload.empty()) {
+    pieces_.push_back({.owner = owner, .data = payload.data(), .offset = 0, .size = payload.size()});
+  }
+  frames_.push_back(static_cast<std::uint32_t>(size + payload.size()));
+  data_left_ += size + payload.size();
+  return bytes_.data() + start;
 }
 
 std::size_t Outbox::gather(std::span<base::Bytes> out) const {
@@ -169,7 +163,7 @@ void Outbox::drop_messages() {
     left -= bytes.size();
   }
   reset_data();
-  begin_frame().assign(rest.begin(), rest.end());
+  bytes_.assign(rest.begin(), rest.end());
   // The frame counts as begun: control packets stay behind it.
   pieces_.push_back({.owner = {}, .data = nullptr, .offset = 0, .size = rest.size()});
   frames_.push_back(static_cast<std::uint32_t>(rest.size()) + 1);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/compact.h"
 #include "broker/message.h"
 
 namespace vigil::broker {
@@ -27,11 +28,10 @@ class Outbox {
   // For control packets: append whole packets to this buffer.
   std::vector<std::uint8_t>& control() { return control_; }
 
-  // A frame of the data lane: begin, append its bytes (copied), optionally end with a payload that is not copied,
-  // finish. Between begin and end nothing else may be asked of the outbox.
-  std::vector<std::uint8_t>& begin_frame();
-  void end_frame() { finish_frame(0); }
-  void end_frame(const MessagePtr& owner, base::Bytes payload);
+  // Room for a frame of the data lane, to be filled at once. (Until the next change.)
+  std::uint8_t* add_frame(std::size_t size) { return add_frame(size, {}, {}); }
+  // The same, and it ends with a payload that is not copied.
+  std::uint8_t* add_frame(std::size_t size, const MessagePtr& owner, base::Bytes payload);
 
   // The bytes to write now, at most out.size() pieces; returns how many pieces. They stay valid until the next change.
   std::size_t gather(std::span<base::Bytes> out) const;
@@ -54,7 +54,6 @@ class Outbox {
   };
 
   std::size_t control_left() const { return control_.size() - control_done_; }
-  void finish_frame(std::size_t shared_size);
   base::Bytes view(const Piece& piece) const {
     return piece.owner ? base::Bytes(piece.data, piece.size) : base::Bytes(bytes_.data() + piece.offset, piece.size);
   }
@@ -64,7 +63,7 @@ class Outbox {
   std::vector<std::uint8_t> control_;
   std::size_t control_done_ = 0;
 
-  std::vector<std::uint8_t> bytes_;
+  base::CompactVector<std::uint8_t> bytes_;
   std::vector<Piece> pieces_;
   std::vector<std::uint32_t> frames_;  // sizes
   std::size_t first_piece_ = 0;
@@ -72,7 +71,6 @@ class Outbox {
   std::size_t first_frame_ = 0;
   std::size_t frame_done_ = 0;  // bytes of the first frame
   std::size_t data_left_ = 0;
-  std::size_t frame_start_ = 0;  // in bytes_, while a frame is being built
 };
 
 }  // namespace vigil::broker

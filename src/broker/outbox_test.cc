@@ -13,16 +13,10 @@ void control(Outbox& outbox, std::string_view text) {
   outbox.control().insert(outbox.control().end(), text.begin(), text.end());
 }
 
-void frame(Outbox& outbox, std::string_view text) {
-  auto& out = outbox.begin_frame();
-  out.insert(out.end(), text.begin(), text.end());
-  outbox.end_frame();
-}
+void frame(Outbox& outbox, std::string_view text) { std::ranges::copy(text, outbox.add_frame(text.size())); }
 
 void shared_frame(Outbox& outbox, std::string_view head, const MessagePtr& message) {
-  auto& out = outbox.begin_frame();
-  out.insert(out.end(), head.begin(), head.end());
-  outbox.end_frame(message, message->payload());
+  std::ranges::copy(head, outbox.add_frame(head.size(), message, message->payload()));
 }
 
 // What a socket that takes `n` bytes would see.

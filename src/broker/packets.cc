@@ -41,66 +41,69 @@ Departure Shard::malformed(const mqtt::DecodeError& error) {
 
 void Shard::heard(Connection& c, base::Instant now) {
   c.keep_alive.heard(now);
-  ++c.packets_received;
+  count(c, &Connection::packets_received, 1);
   ++stats_.messages_received;
 }
 
 void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
   Connection* c = connections_.find(id);
   if (c == nullptr || bytes.empty()) return;
-  c->bytes_received += bytes.size();
+  count(*c, &Connection::bytes_received, bytes.size());
   stats_.bytes_received += bytes.size();
+  const std::uint64_t erased = connections_.erased();
   const base::Instant heard_before = c->keep_alive.last_heard();
   const bool was_connected = c->state == Connection::State::Connected;
   if (c->state == Connection::State::TakingOver) {
-    c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    c->add_unfinished(bytes);
     return;
   }
   if (c->behind) {
-    c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    c->add_unfinished(bytes);
     c->keep_alive.heard(now);
     return;
   }
-  if (c->unfinished.empty()) {
+  if (c->unfinished().empty()) {
     process(id, bytes, now);
   } else {
-    c->unfinished.insert(c->unfinished.end(), bytes.begin(), bytes.end());
+    c->add_unfinished(bytes);
     // The whole packet may still be missing: then there is nothing to do but to note that it grows.
     const bool connecting = c->state == Connection::State::AwaitingConnect;
-    const auto header = mqtt::decode_header(base::Bytes(c->unfinished.data(), c->unfinished.size()),
-                                            max_packet_size(connecting), framing_of(*c));
+    const auto header = mqtt::decode_header(c->unfinished(), max_packet_size(connecting), framing_of(*c));
     const bool legal_so_far = header && (!*header || !connecting || (*header)->type == PacketType::Connect);
-    if (legal_so_far && (!*header || (*header)->size() > c->unfinished.size())) {
+    if (legal_so_far && (!*header || (*header)->size() > c->unfinished().size())) {
       c->keep_alive.heard_part(bytes.size(), now);
       return;
     }
-    const auto all = std::exchange(c->unfinished, {});
+    const auto all = c->take_unfinished();
     process(id, base::Bytes(all.data(), all.size()), now);
   }
-  c = connections_.find(id);
+  if (connections_.erased() != erased) c = connections_.find(id);
   if (c != nullptr && c->outbox && c->outbox->size() - c->outbox->data_size() > kMostControlBytes) {
     leave(id, {.cause = DisconnectReason::WriteStalled, .detail = "the peer asks and does not read the answers"}, now);
     return;
   }
   if (c == nullptr || !was_connected || c->keep_alive.last_heard() == heard_before) return;
-  if (PresenceRecord* record = presence_.find(c->presence); record != nullptr) {
-    record->rhythm.beat(now - heard_before);
-    if (c->at_risk) {
-      c->at_risk = record->at_risk = false;
-      --stats_.at_risk;
-      note(*record,
-           {.kind = PresenceEventKind::Recovered, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
-           now);
-    }
+  c->rhythm.beat(now - heard_before);
+  if (c->at_risk) {
+    c->at_risk = false;
+    --stats_.at_risk;
+    PresenceRecord& record = presence_of(*c);
+    note(record,
+         {.kind = PresenceEventKind::Recovered, .unix_ms = moment(now).unix_ms, .incarnation = record.incarnation},
+         now);
   }
 }
 
 void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
-  while (!bytes.empty()) {
-    Connection* c = connections_.find(id);
+  Connection* c = connections_.find(id);
+  for (std::uint64_t erased = connections_.erased(); !bytes.empty();) {
+    if (connections_.erased() != erased) {
+      erased = connections_.erased();
+      c = connections_.find(id);
+    }
     if (c == nullptr) return;
     if (c->state == Connection::State::TakingOver) {
-      c->unfinished.assign(bytes.begin(), bytes.end());
+      c->set_unfinished(bytes);
       return;
     }
     const bool connecting = c->state == Connection::State::AwaitingConnect;
@@ -114,7 +117,7 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
       return;
     }
     if (!*header || (*header)->size() > bytes.size()) {
-      c->unfinished.assign(bytes.begin(), bytes.end());
+      c->set_unfinished(bytes);
       c->keep_alive.heard_part(bytes.size(), now);
       if (!connecting) watch_unfinished(id, *c, now);
       return;
@@ -156,7 +159,7 @@ bool Shard::room_for(PacketType type) const {
 
 // The packet is complete: it counts as heard although it is acted upon later.
 void Shard::put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now) {
-  c.unfinished.assign(bytes.begin(), bytes.end());
+  c.set_unfinished(bytes);
   c.keep_alive.heard(now);
   c.behind = true;
   behind_.push_back(id);
@@ -180,7 +183,7 @@ void Shard::go_on(ConnectionId id, base::Instant now) {
   if (c == nullptr || !c->behind) return;
   c->behind = false;
   const base::Instant last_heard = c->keep_alive.last_heard();
-  const auto waiting = std::exchange(c->unfinished, {});
+  const auto waiting = c->take_unfinished();
   process(id, base::Bytes(waiting.data(), waiting.size()), now);
   c = connections_.find(id);
   // It was heard when it was read, not now.
@@ -208,7 +211,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
       if (home != setup_.id) {
         std::vector<std::uint8_t> unread(frame.begin(), frame.end());
         unread.insert(unread.end(), rest.begin(), rest.end());
-        Connection::Opening& opening = *c.opening;
+        Connection::Opening& opening = c.opening();
         effects_.handovers.push_back(
             {id, c.socket, home, std::move(opening.peer), opening.opened_at, now, std::move(unread)});
         stop(c.timer);
@@ -231,7 +234,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
   c.maximum_packet_size = packet->properties.number_or(Property::MaximumPacketSize, 0);
   Step step = check_connect(c, *packet, now);
   if (step && packet->properties.has(Property::AuthenticationMethod)) {
-    c.opening->connect_packet.assign(frame.begin(), frame.end());
+    c.opening().connect_packet.assign(frame.begin(), frame.end());
     step = begin_authentication(id, c, *packet);
   } else if (step) {
     step = welcome(id, c, *packet, frame, {}, {}, now);
@@ -354,7 +357,7 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
   }
   const bool done = verdict.kind == AuthVerdict::Kind::Success;
   if (done && connecting) {
-    const auto bytes = std::exchange(c->opening->connect_packet, {});
+    const auto bytes = std::exchange(c->opening().connect_packet, {});
     const auto header = mqtt::decode_header(bytes, mqtt::kMaxRemainingLength);
     CHECK(header.has_value() && header->has_value());
     const auto packet = mqtt::decode_connect(**header, base::Bytes(bytes).subspan((*header)->header_size));

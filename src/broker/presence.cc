@@ -70,6 +70,24 @@ PresencePast& PresenceRecord::change_past() {
   return *past_;
 }
 
+void PresenceRecord::append(PresenceEvent event, std::size_t most) {
+  if (event_count() == 0 && most > 0 && event == connected_event()) {
+    only_connected_ = true;
+    return;
+  }
+  keep_history();
+  if (!history_) history_ = std::make_unique<base::CompactQueue<PresenceEvent>>();
+  history_->push_back(std::move(event));
+  while (history_->size() > most) history_->pop_front();
+}
+
+void PresenceRecord::keep_history() {
+  if (!only_connected_) return;
+  only_connected_ = false;
+  if (!history_) history_ = std::make_unique<base::CompactQueue<PresenceEvent>>();
+  history_->push_back(connected_event());
+}
+
 // The seed is this object's address, so that no peer can know which ids collide.
 Presence::Key Presence::key_of(std::string_view client_id) const {
   const std::uint64_t hash = topics::hash_text(reinterpret_cast<std::uintptr_t>(this), client_id);
@@ -110,9 +128,7 @@ void Presence::note(PresenceRecord& record, PresenceEvent event) {
   // A client that pings just when it must is at risk and recovers with every ping: these pairs would push out why and
   // when it went.
   const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;
-  if (bounds_.history == 0 || passing) return;
-  while (record.history.size() >= bounds_.history) record.history.pop_front();
-  record.history.push_back(std::move(event));
+  if (!passing) record.append(std::move(event), bounds_.history);
 }
 
 void Presence::may_forget(PresenceId id) {

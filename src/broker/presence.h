@@ -61,6 +61,7 @@ class Rhythm {
     if (beats_ < 16) ++beats_;
   }
   bool known() const { return beats_ > 0; }
+  bool operator==(const Rhythm&) const = default;
   double mean_ms() const { return mean_us_ / 1000.0; }
   double jitter_ms() const { return jitter_us_ / 1000.0; }
 
@@ -99,6 +100,7 @@ struct PresenceEvent {
   std::int64_t unix_ms = 0;
   std::uint64_t incarnation = 0;
   base::Text address;  // the client's; the newcomer's for TakenOver and Flapping
+  bool operator==(const PresenceEvent&) const = default;
 };
 
 // What only a client has whose connection ended or was taken over, or whose session ended.
@@ -113,6 +115,7 @@ struct PresencePast {
   std::optional<base::TcpEvidence> evidence;
   std::optional<base::TcpVerdict> verdict;
 
+  Rhythm rhythm;  // of the last connection
   RecentCount disconnects;
   Flapping flapping;
   std::uint32_t takeovers = 0;
@@ -138,32 +141,54 @@ struct PresenceRecord {
   std::uint32_t session_expiry_s = 0;
   std::uint32_t keep_alive_s = 0;
   std::uint32_t connects = 0;
-  bool connected = false;
-  bool has_session = false;
-  bool at_risk = false;
-  bool unstored = false;  // has changed since it was last handed to the store
-  bool clean_start = true;
-  bool proxied = false;
+  bool connected : 1 = false;
+  bool has_session : 1 = false;
+  bool unstored : 1 = false;  // has changed since it was last handed to the store
+  bool clean_start : 1 = true;
+  bool proxied : 1 = false;
+
+ private:
+  bool only_connected_ : 1 = false;  // the history is one event, and the record itself says all of it
+
+ public:
   mqtt::Version version = mqtt::Version::V311;
   std::optional<DisconnectReason> reason;
   SessionId session;  // on this shard; where a crash left two of them, the newest
   std::int64_t connected_at_ms = 0;
   base::Text address;
-  Rhythm rhythm;
 
   const PresencePast& past() const;
   PresencePast& change_past();
 
-  // Oldest first, bounded.
-  base::CompactQueue<PresenceEvent> history;
+  // The history: oldest first, and only so many of the newest.
+  void append(PresenceEvent event, std::size_t most);
+  std::size_t event_count() const { return only_connected_ ? 1 : history_ ? history_->size() : 0; }
+  template <class F>
+  void for_each_event(F&& f) const {
+    if (only_connected_) f(connected_event());
+    if (!history_) return;
+    for (const PresenceEvent& event : *history_) f(event);
+  }
+  // To be called before what the record says of its last CONNECT changes: the history keeps how it was.
+  void keep_history();
 
  private:
+  PresenceEvent connected_event() const {
+    return {.kind = PresenceEventKind::Connected,
+            .unix_ms = connected_at_ms,
+            .incarnation = incarnation,
+            .address = address};
+  }
+
+  std::unique_ptr<base::CompactQueue<PresenceEvent>> history_;
   std::unique_ptr<PresencePast> past_;
 };
 
 // What the connection and the session of a client know at this moment.
 struct LiveView {
   bool connected = false;
+  bool at_risk = false;
+  Rhythm rhythm;
   base::Instant last_heard;
   base::Instant deadline = base::Instant::never();
   std::uint64_t packets_received = 0;

@@ -38,12 +38,12 @@ Json evidence_json(const PresenceRecord& record) {
 
 Json history_json(const PresenceRecord& record) {
   Json list = Json::array();
-  for (const PresenceEvent& event : record.history) {
+  record.for_each_event([&list](const PresenceEvent& event) {
     Json item{{"event", name(event.kind)}, {"at", event.unix_ms}, {"incarnation", event.incarnation}};
     if (event.kind == PresenceEventKind::Disconnected) item["disconnectReason"] = name(event.reason);
     if (!event.address.empty()) item["clientIpAdr"] = event.address.view();
     list.push_back(std::move(item));
-  }
+  });
   return list;
 }
 
@@ -71,7 +71,7 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
     json["lastSeenAt"] = wall(live.last_heard);
     json["deadlineAt"] = live.deadline.is_never() ? Json(nullptr) : Json(wall(live.deadline));
     json["timeLeftMs"] = live.deadline.is_never() ? Json(nullptr) : Json(to_ms(live.deadline - now.at));
-    json["atRisk"] = record.at_risk;
+    json["atRisk"] = live.at_risk;
     // Of the connection before this one.
     if (record.reason) json["disconnectedAt"] = past.disconnected_at_ms;
   } else {
@@ -83,8 +83,8 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
     if (!past.detail.empty()) json["disconnectDetail"] = past.detail;
     if (past.evidence || past.verdict) json["evidence"] = evidence_json(record);
   }
-  if (record.rhythm.known()) {
-    json["heartbeat"] = {{"meanMs", record.rhythm.mean_ms()}, {"jitterMs", record.rhythm.jitter_ms()}};
+  if (const Rhythm& rhythm = live.connected ? live.rhythm : past.rhythm; rhythm.known()) {
+    json["heartbeat"] = {{"meanMs", rhythm.mean_ms()}, {"jitterMs", rhythm.jitter_ms()}};
   }
   json["subscriptions"] = live.subscriptions;
   json["queuedMessages"] = live.queued;

@@ -55,14 +55,14 @@ base::TcpEvidence read_evidence(RecordReader& in) {
 }
 
 void write_history(const PresenceRecord& r, RecordWriter& out) {
-  out.varint(r.history.size());
-  for (const PresenceEvent& event : r.history) {
+  out.varint(r.event_count());
+  r.for_each_event([&out](const PresenceEvent& event) {
     out.u8(static_cast<std::uint8_t>(event.kind));
     out.u8(static_cast<std::uint8_t>(event.reason));
     out.when_ms(event.unix_ms);
     out.varint(event.incarnation);
     out.text(event.address);
-  }
+  });
 }
 
 void read_history(RecordReader& in, PresenceRecord& r) {
@@ -73,7 +73,7 @@ void read_history(RecordReader& in, PresenceRecord& r) {
     event.unix_ms = in.when_ms();
     event.incarnation = in.varint();
     event.address = base::Text(in.text());
-    r.history.push_back(std::move(event));
+    r.append(std::move(event), SIZE_MAX);
   }
 }
 

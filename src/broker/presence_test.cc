@@ -20,18 +20,59 @@ TEST(Presence, FindsARecordByItsClientId) {
   EXPECT_EQ(presence.find("b"), nullptr);
 }
 
+std::vector<std::int64_t> times_of(const PresenceRecord& record) {
+  std::vector<std::int64_t> times;
+  record.for_each_event([&](const PresenceEvent& event) { times.push_back(event.unix_ms); });
+  return times;
+}
+
+// The first CONNECT is not kept twice; what changes the record later does not change what was.
+TEST(Presence, TheFirstConnectStaysInTheHistoryAsItWas) {
+  Presence presence({.records = 10, .history = 3});
+  PresenceRecord& record = *presence.find(presence.open("a"));
+  record.connected_at_ms = kNoon;
+  record.incarnation = 7;
+  record.address = std::string_view("192.0.2.1:9");
+  const PresenceEvent connected{
+      .kind = PresenceEventKind::Connected, .unix_ms = kNoon, .incarnation = 7, .address = base::Text("192.0.2.1:9")};
+  presence.note(record, connected);
+  const auto history = [&record] {
+    std::vector<PresenceEvent> events;
+    record.for_each_event([&](const PresenceEvent& event) { events.push_back(event); });
+    return events;
+  };
+  EXPECT_EQ(history(), (std::vector{connected}));
+  record.keep_history();
+  record.connected_at_ms = kNoon + 5;
+  record.incarnation = 8;
+  record.address = std::string_view("192.0.2.2:9");
+  EXPECT_EQ(history(), (std::vector{connected}));
+  const PresenceEvent again{.kind = PresenceEventKind::Connected,
+                            .unix_ms = kNoon + 5,
+                            .incarnation = 8,
+                            .address = base::Text("192.0.2.2:9")};
+  presence.note(record, again);
+  EXPECT_EQ(history(), (std::vector{connected, again}));
+}
+
+TEST(Presence, KeepsNoHistoryWhereNoneIsWanted) {
+  Presence presence({.records = 10, .history = 0});
+  PresenceRecord& record = *presence.find(presence.open("a"));
+  presence.note(record, {.kind = PresenceEventKind::Connected});
+  EXPECT_EQ(record.event_count(), 0U);
+  EXPECT_EQ(record.sequence, 1U);
+}
+
 TEST(Presence, KeepsABoundedHistory) {
   Presence presence({.records = 10, .history = 3});
   PresenceRecord& record = *presence.find(presence.open("a"));
   for (std::int64_t i = 0; i < 5; ++i) presence.note(record, {.kind = PresenceEventKind::Connected, .unix_ms = i});
-  ASSERT_EQ(record.history.size(), 3U);
-  EXPECT_EQ(record.history.front().unix_ms, 2);
+  EXPECT_EQ(times_of(record), (std::vector<std::int64_t>{2, 3, 4}));
   EXPECT_EQ(record.sequence, 5U);
   // What passes by itself counts as an event, and pushes nothing out.
   presence.note(record, {.kind = PresenceEventKind::AtRisk, .unix_ms = 5});
   presence.note(record, {.kind = PresenceEventKind::Recovered, .unix_ms = 6});
-  EXPECT_EQ(record.history.back().unix_ms, 4);
-  EXPECT_EQ(record.history.size(), 3U);
+  EXPECT_EQ(times_of(record), (std::vector<std::int64_t>{2, 3, 4}));
   EXPECT_EQ(record.sequence, 7U);
 }
 

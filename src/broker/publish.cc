@@ -50,7 +50,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   }
   const bool acked = packet.qos != QoS::AtMostOnce;
   const bool exactly_once = packet.qos == QoS::ExactlyOnce;
-  const bool duplicate = exactly_once && s.unreleased.contains(packet.packet_id);
+  const bool duplicate = exactly_once && s.has_unreleased(packet.packet_id);
   if (acked && c.version == Version::V5 && !c.has_unreleased(packet.packet_id) &&
       c.acks.pubacks() + c.unreleased() >= limits().receive_maximum) {
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
@@ -74,7 +74,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     acknowledge(id, c, answer);
     return {};
   }
-  const bool allowed = may_publish({s.client_id, s.user_name, c.loopback}, packet.topic);
+  const bool allowed = may_publish({s.client_id, s.user_name(), c.loopback}, packet.topic);
   // (As many levels as it has bytes, and one.)
   const bool too_deep =
       packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
@@ -140,7 +140,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
 // The client will not send this message again under another identifier [MQTT-4.3.3-10]. What must be stored before it
 // is told so.
 std::uint64_t Shard::take_exactly_once(Session& s, mqtt::PacketId packet_id) {
-  s.unreleased.insert(packet_id);
+  s.with_extras().unreleased.insert(packet_id);
   if (!s.durable) return 0;
   emit(PutUnreleased{s.key, packet_id});
   return needs();
@@ -152,7 +152,7 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
                                    "more unanswered packets than there are identifiers"));
   }
   Session& s = sessions_.at(c.session);
-  const bool known = s.unreleased.erase(packet.packet_id) > 0;
+  const bool known = s.extras && s.extras->unreleased.erase(packet.packet_id) > 0;
   c.release(packet.packet_id);
   AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .matched = true};
   if (!known) answer.reason = ReasonCode::PacketIdentifierNotFound;
@@ -290,15 +290,13 @@ bool Shard::route_here(const MessagePtr& message, base::Instant now) {
   }
   // Several filters: a session that holds more than one of them gets one copy, with the highest QoS and all identifiers
   // [MQTT-3.3.4-2, -4].
-  ++match_mark_;
   receivers_.clear();
   for (const auto& subscriptions : matches.plain) {
     for (const topics::Subscription& subscription : subscriptions) {
       const SessionId sid = SessionId::from_value(subscription.subscriber);
       Session* s = sessions_.find(sid);
       if (!receives(subscription, s)) continue;
-      if (s->match_mark != match_mark_) {
-        s->match_mark = match_mark_;
+      if (s->match_index >= receivers_.size() || receivers_[s->match_index].session != sid) {
         s->match_index = static_cast<std::uint32_t>(receivers_.size());
         receivers_.push_back({sid, {}});
       }

@@ -95,10 +95,17 @@ struct SystemFeed {
 };
 
 struct Session {
+  // What few sessions have.
+  struct Extras {
+    base::Text user_name;
+    JointId joint = 0;  // its record is written when this is committed
+    // Packet identifiers of QoS 2 messages that the client has sent and not released [MQTT-4.3.3-10].
+    base::CompactSet<mqtt::PacketId> unreleased;
+    base::CompactVector<SystemFeed> feeds;
+  };
+
   base::Text client_id;
-  SessionKey key;     // in the store; none (sequence 0): nothing of it is stored
-  JointId joint = 0;  // its record is written when this is committed
-  base::Text user_name;
+  SessionKey key;           // in the store; none (sequence 0): nothing of it is stored
   Publisher self;           // as the publisher of messages
   std::uint64_t epoch = 0;  // rises with every connect of this client id
   ConnectionId connection;  // none while the client is away
@@ -110,18 +117,27 @@ struct Session {
   std::uint32_t expiry_s = 0;
   std::uint32_t next_subscription = 1;
   std::uint32_t shared_subscriptions = 0;
+  std::uint32_t match_index = 0;  // while a message is being matched: where its entry may be in the list of receivers
   std::unique_ptr<DeliveryState> delivery;
-  // Packet identifiers of QoS 2 messages that the client has sent and not released [MQTT-4.3.3-10].
-  base::CompactSet<mqtt::PacketId> unreleased;
-  base::CompactVector<SystemFeed> feeds;
+  std::unique_ptr<Extras> extras;
   bool durable = false;           // its subscriptions and messages are stored, not just its will
+  bool recovered = false;         // comes from an earlier run: what it left in the store is not all known
   bool may_read_clients = false;  // $SYS/clients
   bool overflow_logged = false;
 
-  // While one message is being matched: where its entry is in the list of receivers, and which message.
-  std::uint32_t match_index = 0;
-  std::uint64_t match_mark = 0;
-
+  Extras& with_extras() {
+    if (!extras) extras = std::make_unique<Extras>();
+    return *extras;
+  }
+  std::string_view user_name() const { return extras ? extras->user_name.view() : std::string_view(); }
+  void set_user_name(std::string_view name) {
+    if (name != user_name()) with_extras().user_name = name;
+  }
+  JointId joint() const { return extras ? extras->joint : 0; }
+  bool has_feeds() const { return extras && !extras->feeds.empty(); }
+  bool has_unreleased(mqtt::PacketId id) const { return extras && extras->unreleased.contains(id); }
+  // Nothing but its record was ever stored.
+  bool stored_alone() const { return !durable && !recovered; }
   bool connected() const { return static_cast<bool>(connection); }
   std::size_t queued() const { return delivery ? delivery->queue.size() + delivery->tail.messages : 0; }
   std::size_t inflight() const { return delivery ? delivery->inflight.size() : 0; }

@@ -81,9 +81,9 @@ ConnectionId Shard::opened(PeerInfo peer, base::Instant now) {
   Connection& c = connections_.at(id);
   c.socket = peer.socket;
   c.loopback = peer.loopback;
-  c.opening = std::make_unique<Connection::Opening>();
-  c.opening->peer = std::move(peer);
-  c.opening->opened_at = now;
+  c.with_extras().opening = std::make_unique<Connection::Opening>();
+  c.opening().peer = std::move(peer);
+  c.opening().opened_at = now;
   c.timer = arm(now + limits().connect_timeout, TimerKind::Connection, id.value());
   ++stats_.sockets_opened;
   return id;
@@ -95,9 +95,9 @@ ConnectionId Shard::adopted(HandOver handover, base::Instant now) {
   c.socket = handover.peer.socket;
   c.loopback = handover.peer.loopback;
   c.connect_read_at = handover.read_at;
-  c.opening = std::make_unique<Connection::Opening>();
-  c.opening->peer = std::move(handover.peer);
-  c.opening->opened_at = handover.opened_at;
+  c.with_extras().opening = std::make_unique<Connection::Opening>();
+  c.opening().peer = std::move(handover.peer);
+  c.opening().opened_at = handover.opened_at;
   c.timer = arm(handover.opened_at + limits().connect_timeout, TimerKind::Connection, id.value());
   const std::vector<std::uint8_t> unread = std::move(handover.unread);
   process(id, unread, now);
@@ -126,66 +126,88 @@ void Shard::closed(ConnectionId id, SocketEnd end, const std::optional<base::Tcp
 
 const Outbox* Shard::outbox(ConnectionId id) const {
   const Connection* c = connections_.find(id);
-  return c == nullptr || c->held_until > stored_ ? nullptr : c->outbox.get();
+  return c == nullptr || c->held(stored_) ? nullptr : c->outbox.get();
 }
 
-Outbox& Shard::outbox_of(ConnectionId id, Connection& c) {
+// A counter is full.
+void Shard::carry(Connection& c, std::uint32_t Connection::* counter) {
+  if (c.state != Connection::State::Connected) return;
+  PresencePast& past = presence_of(c).change_past();
+  const std::uint64_t full = std::uint64_t{1} << 32U;
+  if (counter == &Connection::packets_received) past.packets_received += full;
+  if (counter == &Connection::packets_sent) past.packets_sent += full;
+  if (counter == &Connection::bytes_received) past.bytes_received += full;
+  if (counter == &Connection::bytes_sent) past.bytes_sent += full;
+}
+
+std::uint64_t Shard::socket(ConnectionId id) const {
+  const Connection* c = connections_.find(id);
+  return c == nullptr ? 0 : c->socket;
+}
+
+Connection::Output& Shard::with_outbox(Connection& c) {
   if (!c.outbox) {
     if (spare_outboxes_.empty()) {
-      c.outbox = std::make_unique<Outbox>();
+      c.outbox = std::make_unique<Connection::Output>();
     } else {
       c.outbox = std::move(spare_outboxes_.back());
       spare_outboxes_.pop_back();
       spare_outbox_bytes_ -= c.outbox->memory();
     }
   }
-  to_send(id, c);
   return *c.outbox;
 }
 
+Outbox& Shard::outbox_of(ConnectionId id, Connection& c) {
+  Outbox& outbox = with_outbox(c);
+  to_send(id, c);
+  return outbox;
+}
+
 void Shard::to_send(ConnectionId id, Connection& c) {
-  if (c.queued_to_send || c.held_until > stored_) return;
+  if (c.queued_to_send || c.held(stored_)) return;
   c.queued_to_send = true;
   effects_.sends.push_back(id);
 }
 
 std::vector<std::uint8_t>& Shard::control_lane(ConnectionId id, Connection& c) {
-  ++c.packets_sent;
+  count(c, &Connection::packets_sent, 1);
   ++stats_.messages_sent;
   return outbox_of(id, c).control();
 }
 
-void Shard::wrote(ConnectionId id, std::size_t written, base::Instant now) {
+const Outbox* Shard::wrote(ConnectionId id, std::size_t written, base::Instant now) {
   Connection* c = connections_.find(id);
-  if (c == nullptr) return;
+  if (c == nullptr) return nullptr;
   c->queued_to_send = false;
-  if (!c->outbox) return;
+  if (!c->outbox) return nullptr;
   c->outbox->consume(written);
-  c->bytes_sent += written;
+  count(*c, &Connection::bytes_sent, written);
   stats_.bytes_sent += written;
   if (c->outbox->empty()) {
+    stop(c->outbox->stall_timer);
     const std::size_t memory = c->outbox->memory();
     if (spare_outboxes_.size() < kSpareOutboxes && spare_outbox_bytes_ + memory <= kSpareOutboxBytes) {
       spare_outbox_bytes_ += memory;
       spare_outboxes_.push_back(std::move(c->outbox));
     }
     c->outbox.reset();
-    stop(c->stall_timer);
-  } else if (!c->stall_timer) {
-    c->stall_timer = arm(now + limits().write_stall_timeout, TimerKind::WriteStall, id.value());
+  } else if (!c->outbox->stall_timer) {
+    c->outbox->stall_timer = arm(now + limits().write_stall_timeout, TimerKind::WriteStall, id.value());
   } else if (written > 0) {
-    wheel_.move(c->stall_timer, now + limits().write_stall_timeout);
+    wheel_.move(c->outbox->stall_timer, now + limits().write_stall_timeout);
   }
   if (c->blocked && (!c->outbox || c->outbox->data_size() <= limits().max_output_bytes / kResumeDivisor)) {
     c->blocked = false;
     output_drained(id, *c, now);
   }
+  return c->outbox.get();
 }
 
 void Shard::output_drained(ConnectionId /*id*/, Connection& c, base::Instant now) {
   if (Session* s = sessions_.find(c.session); s != nullptr) {
     pump(c.session, *s, now);
-    if (!s->feeds.empty()) continue_feeds(c.session, *s);
+    if (s->has_feeds()) continue_feeds(c.session, *s);
   }
 }
 
@@ -227,7 +249,7 @@ bool Shard::shut_down(std::size_t limit, base::Instant now) {
     sessions_.for_each([&](SessionId sid, Session& s) {
       const bool waits = s.connected() ? s.will && s.will->delay_s > 0 : true;
       if (!s.will || (s.key.sequence != 0 && waits)) return;
-      const JointScope joint(*this, s.key.sequence != 0, s.joint);
+      const JointScope joint(*this, s.key.sequence != 0, s.joint());
       publish_will(s, now);
       put_session(sid, s);
     });

@@ -68,7 +68,7 @@ class Shard {
   ConnectionId opened(PeerInfo peer, base::Instant now);
   ConnectionId adopted(HandOver handover, base::Instant now);
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
-  void wrote(ConnectionId id, std::size_t written, base::Instant now);
+  const Outbox* wrote(ConnectionId id, std::size_t written, base::Instant now);
   void wall_clock(std::int64_t unix_ms, base::Instant now);
   bool kick(std::string_view client_id, base::Instant now);
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
@@ -102,6 +102,7 @@ class Shard {
   void end_turn();
 
   Effects& effects() { return effects_; }
+  std::uint64_t socket(ConnectionId id) const;
   const Outbox* outbox(ConnectionId id) const;
   std::size_t connections() const { return connections_.size(); }
   std::size_t sessions() const { return sessions_.size(); }
@@ -113,6 +114,7 @@ class Shard {
   Moment moment(base::Instant now) const {
     return {now, wall_ms_ + std::chrono::floor<base::milliseconds>(now - wall_at_).count()};
   }
+  Connection::Output& with_outbox(Connection& c);
   Outbox& outbox_of(ConnectionId id, Connection& c);
   void to_send(ConnectionId id, Connection& c);
   std::vector<std::uint8_t>& control_lane(ConnectionId id, Connection& c);
@@ -266,7 +268,7 @@ class Shard {
   void open_joint(JointId id, JointId waiting = 0);
   JointId close_joint();
   void close_part();
-  void emit_end(const SessionKey& key);
+  void emit_end(const SessionKey& key, bool alone = false);
   void commit_changes(Joint& joint);
   void joint_receipt(JointId id, bool matched);
   void joint_stored(JointId id, base::Instant now);
@@ -357,7 +359,19 @@ class Shard {
   }
 
   // --- system_topics.cc
+  // What a client has sent and got on this connection.
+  void count(Connection& c, std::uint32_t Connection::* counter, std::size_t more) {
+    const auto before = c.*counter;
+    c.*counter += static_cast<std::uint32_t>(more);
+    if (c.*counter < before) carry(c, counter);
+  }
+  void carry(Connection& c, std::uint32_t Connection::* counter);
+  // Of a connection that is connected.
+  PresenceRecord& presence_of(const Connection& c) { return *presence_.find(sessions_.at(c.session).presence); }
   void note(PresenceRecord& record, const PresenceEvent& event, base::Instant now);
+  bool has_readers(std::string_view topic);
+  void broker_stats_due(base::Instant now);
+  void broker_stats_told(ShardId by, base::Instant now);
   void publish_broker_stats(base::Instant now);
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);
@@ -424,12 +438,13 @@ class Shard {
   mutable Stats stats_;
   std::uint64_t most_clients_ = 0;  // shard 0: connected at once, ever
   std::vector<Stats> all_stats_;    // shard 0: the last heard of each
+  std::uint64_t stats_told_ = 0;    // shard 0: a bit for each that has told since they were published
+  bool stats_due_ = false;          // shard 0: to be published when all have told
   std::vector<std::pair<std::string, std::string>> published_stats_;
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
   std::int64_t wall_ms_ = 0;
   base::Instant wall_at_;
   std::uint64_t last_sequence_ = 0;  // of positions
-  std::uint64_t match_mark_ = 0;
   std::uint32_t next_feed_ = 1;
   base::Instant connects_window_;  // the second in which connects are counted
   std::uint32_t connects_in_window_ = 0;
@@ -488,7 +503,7 @@ class Shard {
 
   // Reused from turn to turn.
   std::vector<base::TimerOwner> fired_;
-  std::vector<std::unique_ptr<Outbox>> spare_outboxes_;
+  std::vector<std::unique_ptr<Connection::Output>> spare_outboxes_;
   std::size_t spare_outbox_bytes_ = 0;
   std::vector<std::uint8_t> scratch_;
   struct Receiver {

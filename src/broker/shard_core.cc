@@ -46,7 +46,9 @@ void ShardCore::closed(ConnectionId id, SocketEnd end, const std::optional<base:
                        base::Instant now) {
   shard_->closed(id, end, evidence, now);
 }
-void ShardCore::wrote(ConnectionId id, std::size_t written, base::Instant now) { shard_->wrote(id, written, now); }
+const Outbox* ShardCore::wrote(ConnectionId id, std::size_t written, base::Instant now) {
+  return shard_->wrote(id, written, now);
+}
 void ShardCore::mail(Mail&& mail, base::Instant now) { shard_->mail(std::move(mail), now); }
 void ShardCore::advance(base::Instant now) { shard_->advance(now); }
 void ShardCore::judge(ConnectionId id, const std::optional<base::TcpEvidence>& evidence, base::Instant now) {
@@ -70,6 +72,7 @@ void ShardCore::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_al
 bool ShardCore::shut_down(std::size_t limit, base::Instant now) { return shard_->shut_down(limit, now); }
 Effects& ShardCore::effects() { return shard_->effects(); }
 const Outbox* ShardCore::outbox(ConnectionId id) const { return shard_->outbox(id); }
+std::uint64_t ShardCore::socket(ConnectionId id) const { return shard_->socket(id); }
 base::Instant ShardCore::next_deadline() const { return shard_->next_deadline(); }
 void ShardCore::log_from(LogLevel level) { shard_->log_from(level); }
 const Stats& ShardCore::stats() const { return shard_->stats(); }

@@ -98,8 +98,8 @@ class ShardCore {
   void catch_up(base::Instant now);
   // The socket ended without our doing.
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
-  // The socket took `written` bytes of outbox(id).
-  void wrote(ConnectionId id, std::size_t written, base::Instant now);
+  // The socket took `written` bytes of outbox(id). What is left of it, or null.
+  const Outbox* wrote(ConnectionId id, std::size_t written, base::Instant now);
   void mail(Mail&& mail, base::Instant now);
   // Time has come to `now`: fires what is due, at most a bounded number (next_deadline() then is not later than now).
   void advance(base::Instant now);
@@ -138,6 +138,8 @@ class ShardCore {
   void end_turn();
   // The outbox of a live connection, or null. After writing, tell wrote().
   const Outbox* outbox(ConnectionId id) const;
+  // PeerInfo::socket of a live connection; 0 for a stale id.
+  std::uint64_t socket(ConnectionId id) const;
   // When advance() is to be called next, at the latest.
   base::Instant next_deadline() const;
   const Stats& stats() const;

@@ -23,7 +23,10 @@ void Shard::mail(Mail&& mail, base::Instant now) {
                  [&](const InterestAppliedMail& applied) { interest_applied_by(from, applied.told, now); },
                  [&](const SystemQueryMail& query) { post(from, system_page(query, now)); },
                  [&](SystemReplyMail& reply) { system_reply(reply, now); },
-                 [&](const StatsMail& stats) { all_stats_[from] = *stats.stats; },
+                 [&](const StatsMail& stats) {
+                   all_stats_[from] = *stats.stats;
+                   broker_stats_told(from, now);
+                 },
              },
              mail.body);
 }

@@ -58,7 +58,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   } else {
     subacks_.push_back(std::move(pending));
   }
-  if (!s.feeds.empty()) continue_feeds(c.session, s);
+  if (s.has_feeds()) continue_feeds(c.session, s);
   return {};
 }
 
@@ -69,7 +69,7 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
   if (!limits().wildcard_available && mqtt::has_wildcard(filter->filter))
     return ReasonCode::WildcardSubscriptionsNotSupported;
-  if (!may_subscribe({s.client_id, s.user_name, c.loopback}, filter->filter, limits()))
+  if (!may_subscribe({s.client_id, s.user_name(), c.loopback}, filter->filter, limits()))
     return ReasonCode::NotAuthorized;
 
   topics::Subscription subscription{};

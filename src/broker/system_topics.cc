@@ -3,6 +3,7 @@
 // $SYS/clients/<id>/state answers like a retained message, but is made when somebody subscribes: a million states cost
 // nothing until they are read. Live changes are published only while anybody listens.
 #include <algorithm>
+#include <bit>
 
 #include <fmt/format.h>
 
@@ -51,10 +52,20 @@ void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Insta
   if (!heard) return;
   const std::string topic = fmt::format("{}{}", kPrefix, topic_level(record.client_id));
   if (topic.size() + kState.size() > UINT16_MAX) return;  // no topic can be so long
-  route(broker_message(topic + "/event", event_json(record, event, setup_.node_id), false), {}, now);
-  route(broker_message(topic + std::string(kState), state_json(record, live_view(record), setup_.node_id, moment(now)),
-                       false),
-        {}, now);
+  // Most who watch want the events or the states, not both.
+  if (const std::string to = topic + "/event"; has_readers(to)) {
+    route(broker_message(to, event_json(record, event, setup_.node_id), false), {}, now);
+  }
+  if (const std::string to = topic + std::string(kState); has_readers(to)) {
+    route(broker_message(to, state_json(record, live_view(record), setup_.node_id, moment(now)), false), {}, now);
+  }
+}
+
+bool Shard::has_readers(std::string_view topic) {
+  const auto here = subscriptions_.match(topic);
+  if (!here.plain.empty() || !here.groups.empty()) return true;
+  const auto elsewhere = interest_.match(topic);
+  return elsewhere.targets != 0 || !elsewhere.groups.empty();
 }
 
 LiveView Shard::live_view(const PresenceRecord& record) const {
@@ -67,6 +78,8 @@ LiveView Shard::live_view(const PresenceRecord& record) const {
   view.inflight = s.inflight();
   if (const Connection* c = connections_.find(s.connection); c != nullptr && record.connected) {
     view.connected = true;
+    view.at_risk = c->at_risk;
+    view.rhythm = c->rhythm;
     view.last_heard = c->keep_alive.last_heard();
     view.deadline = c->keep_alive.deadline();
     view.packets_received = c->packets_received;
@@ -78,8 +91,9 @@ LiveView Shard::live_view(const PresenceRecord& record) const {
 }
 
 void Shard::drop_feed(Session& s, std::string_view filter) {
-  const auto gone = std::ranges::remove(s.feeds, filter, &SystemFeed::filter);
-  s.feeds.erase(gone.begin(), gone.end());
+  if (!s.has_feeds()) return;
+  const auto gone = std::ranges::remove(s.extras->feeds, filter, &SystemFeed::filter);
+  s.extras->feeds.erase(gone.begin(), gone.end());
 }
 
 void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, const topics::Subscription& subscription,
@@ -91,14 +105,14 @@ void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, c
   feed.filter = filter;
   feed.options = subscription.options;
   feed.subscription_id = subscription.subscription_id;
-  s.feeds.push_back(std::move(feed));
+  s.with_extras().feeds.push_back(std::move(feed));
 }
 
 // Asks for the next page of each walk, as far as the client's output has room.
 void Shard::continue_feeds(SessionId sid, Session& s) {
   if (!s.connected()) return;
   Connection& c = connections_.at(s.connection);
-  for (SystemFeed& feed : s.feeds) {
+  for (SystemFeed& feed : s.extras->feeds) {
     if (feed.waiting) continue;
     if (!room(c)) {
       c.blocked = true;
@@ -139,10 +153,10 @@ SystemReplyMail Shard::system_page(const SystemQueryMail& query, base::Instant n
 
 void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
   Session* s = sessions_.find(reply.session);
-  if (s == nullptr || !s->connected()) return;
-  const auto feed =
-      std::find_if(s->feeds.begin(), s->feeds.end(), [&](const SystemFeed& f) { return f.id == reply.feed; });
-  if (feed == s->feeds.end() || !feed->waiting) return;
+  if (s == nullptr || !s->connected() || !s->has_feeds()) return;
+  auto& feeds = s->extras->feeds;
+  const auto feed = std::ranges::find(feeds, reply.feed, &SystemFeed::id);
+  if (feed == feeds.end() || !feed->waiting) return;
   feed->waiting = false;
   feed->cursor = reply.next;
   if (reply.next == 0) ++feed->shard;
@@ -150,18 +164,34 @@ void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
   terms.retain = true;
   terms.retained_at_subscribe = true;
   if (feed->subscription_id != 0) terms.subscription_ids.push_back(feed->subscription_id);
-  if (feed->shard >= setup_.shards) s->feeds.erase(feed);
+  if (feed->shard >= setup_.shards) feeds.erase(feed);
   for (const MessagePtr& state : reply.states) deliver(reply.session, *s, state, terms, now);
-  if (!s->feeds.empty()) continue_feeds(reply.session, *s);
+  if (s->has_feeds()) continue_feeds(reply.session, *s);
 }
 
-void Shard::publish_broker_stats(base::Instant now) {
-  all_stats_[setup_.id] = stats();
+// Time to publish: shard 0 does it when all the others have told, so that the numbers are of one moment. Who has not
+// told by the next time is late, and counts with what it told before.
+void Shard::broker_stats_due(base::Instant now) {
   if (setup_.id != 0) {
     post(0, StatsMail{std::make_shared<const Stats>(stats())});
     return;
   }
+  if (std::exchange(stats_due_, true)) publish_broker_stats(now);
+  broker_stats_told(0, now);
+}
+
+void Shard::broker_stats_told(ShardId by, base::Instant now) {
+  stats_told_ |= std::uint64_t{1} << by;
+  const auto told = static_cast<unsigned>(std::popcount(stats_told_));
+  if (!stats_due_ || told < setup_.shards) return;
+  publish_broker_stats(now);
+  stats_due_ = false;
+  stats_told_ = 0;
+}
+
+void Shard::publish_broker_stats(base::Instant now) {
   if (!limits().sys_enabled) return;
+  all_stats_[setup_.id] = stats();
   Stats sum;
   for (const Stats& one : all_stats_) sum.add(one);
   std::size_t next = 0;

@@ -22,7 +22,7 @@ void Shard::advance(base::Instant now) {
       case TimerKind::WriteStall: {
         const ConnectionId id = ConnectionId::from_value(owner.id);
         if (Connection* c = connections_.find(id); c != nullptr) {
-          c->stall_timer = {};
+          if (c->outbox) c->outbox->stall_timer = {};
           if (c->outbox && !c->outbox->empty()) {
             leave(id, {.cause = DisconnectReason::WriteStalled, .detail = "the peer does not read"}, now);
           }
@@ -33,9 +33,14 @@ void Shard::advance(base::Instant now) {
       case TimerKind::Reload: reload_timer(SessionId::from_value(owner.id)); break;
       case TimerKind::Retained: retained_timer(owner.id, now); break;
       case TimerKind::System:
-        publish_broker_stats(now);
+        broker_stats_due(now);
         system_timer_ = {};
-        if (limits().sys_enabled) system_timer_ = arm(now + limits().sys_interval, TimerKind::System, 0);
+        // On a grid, so that no shard drifts away from the others.
+        if (limits().sys_enabled) {
+          system_timer_ =
+              arm(on_tick(now + base::milliseconds(1), start_ + base::milliseconds(1), limits().sys_interval),
+                  TimerKind::System, 0);
+        }
         break;
     }
   }
@@ -50,7 +55,7 @@ void Shard::arm_keep_alive(ConnectionId id, Connection& c) {
 
 // Without a keep alive nothing else would find a peer that leaves a packet unfinished.
 void Shard::watch_unfinished(ConnectionId id, Connection& c, base::Instant since) {
-  if (c.keep_alive.enabled() || c.timer || c.unfinished.empty()) return;
+  if (c.keep_alive.enabled() || c.timer || c.unfinished().empty()) return;
   c.timer = arm(since + limits().write_stall_timeout, TimerKind::Connection, id.value());
 }
 
@@ -67,9 +72,9 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
     return;
   }
   // Its CONNACK waits for the store: it may wait for that, too.
-  if (c.held_until > stored_) c.keep_alive.waited(now);
+  if (c.held(stored_)) c.keep_alive.waited(now);
   if (!c.keep_alive.enabled()) {
-    if (c.unfinished.empty()) return;
+    if (c.unfinished().empty()) return;
     // It may be another packet's beginning than the one the timer was set for.
     if (now - c.keep_alive.unfinished_since() < limits().write_stall_timeout) {
       watch_unfinished(id, c, c.keep_alive.unfinished_since());
@@ -94,12 +99,9 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
   if (!c.at_risk && now >= c.keep_alive.at_risk_from()) {
     c.at_risk = true;
     ++stats_.at_risk;
-    if (PresenceRecord* record = presence_.find(c.presence); record != nullptr) {
-      record->at_risk = true;
-      note(*record,
-           {.kind = PresenceEventKind::AtRisk, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
-           now);
-    }
+    PresenceRecord& record = presence_of(c);
+    note(record, {.kind = PresenceEventKind::AtRisk, .unix_ms = moment(now).unix_ms, .incarnation = record.incarnation},
+         now);
   }
   arm_keep_alive(id, c);
 }
@@ -137,7 +139,7 @@ void Shard::session_timer(SessionId sid, base::Instant now) {
     return;
   }
   if (s->will && s->will->due <= now) {
-    const JointScope joint(*this, s->key.sequence != 0, s->joint);
+    const JointScope joint(*this, s->key.sequence != 0, s->joint());
     publish_will(*s, now);
     put_session(sid, *s);
   }

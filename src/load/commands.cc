@@ -31,8 +31,9 @@ void add_target(CLI::App& app, Command& command) {
   app.add_option("-h,--host", target.host, "of the broker: a name or an address")->capture_default_str();
   app.add_option("-p,--port", target.port, "its MQTT port")->capture_default_str();
   app.add_option("-V,--protocol", target.version, "3 is MQTT 3.1, 4 is 3.1.1, 5 is 5.0")
-      ->transform(CLI::Transformer(
+      ->transform(CLI::CheckedTransformer(
           std::map<std::string, Version>{{"3", Version::V31}, {"4", Version::V311}, {"5", Version::V5}}))
+      ->type_name("3|4|5")
       ->default_str("4");
   app.add_option("-u,--username", target.username, "user name of all clients");
   app.add_option("-P,--password", target.password, "password of all clients")->envname("VIGILMQ_LOAD_PASSWORD");

@@ -20,9 +20,6 @@ namespace {
 
 using base::milliseconds;
 
-// The broker settles before its memory is read.
-constexpr auto kSettle = milliseconds(500);
-
 void add_will(const Target& target, Wills wills, ConnectFields& fields) {
   if (wills == Wills::None) return;
   fields.will = Will{.topic = fmt::format("{}/will/{}", target.prefix, fields.client_id), .payload = "gone"};

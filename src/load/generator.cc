@@ -275,7 +275,15 @@ std::string expand(const std::string& pattern, const std::string& client_id, std
   return out;
 }
 
-Report publish(const Target& target, const GeneratorOptions& options) { return Publishing(target, options).run(); }
+Report publish(const Target& target, const GeneratorOptions& options) {
+  for (const std::string& topic : options.topics) {
+    if (topic.empty() || topic.find_first_of("+#") != std::string::npos) {
+      throw std::runtime_error(
+          fmt::format("nobody can publish to '{}': a topic is not empty and has no wildcards (+ and #)", topic));
+    }
+  }
+  return Publishing(target, options).run();
+}
 Report subscribe(const Target& target, const GeneratorOptions& options) { return Subscribing(target, options).run(); }
 
 }  // namespace vigil::load

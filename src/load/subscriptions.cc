@@ -19,7 +19,6 @@ namespace {
 
 using base::milliseconds;
 
-constexpr auto kSettle = milliseconds(500);
 constexpr std::size_t kFiltersAPacket = 500;
 constexpr std::size_t kPayload = 64;
 

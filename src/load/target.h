@@ -12,6 +12,9 @@
 
 namespace vigil::load {
 
+// Before a broker's memory is read it has so long to give back what it needed only to get there.
+constexpr base::seconds kSettle{3};
+
 struct Target {
   std::string host = "127.0.0.1";
   std::uint16_t port = 1883;

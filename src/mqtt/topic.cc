@@ -43,18 +43,26 @@ bool valid_filter(std::string_view text) {
   return true;
 }
 
+bool eight_valid(const char* p) {
+  std::uint64_t word;
+  std::memcpy(&word, p, 8);
+  return (zero_byte(word) | zero_byte(word ^ (kOnes * '+')) | zero_byte(word ^ (kOnes * '#'))) == 0;
+}
+
 }  // namespace
 
 bool valid_topic_name(std::string_view topic) {
   if (topic.empty() || topic.size() > kMaxLength) return false;
   const char* p = topic.data();
-  std::size_t left = topic.size();
-  for (; left >= 8; p += 8, left -= 8) {
-    std::uint64_t word;
-    std::memcpy(&word, p, 8);
-    if ((zero_byte(word) | zero_byte(word ^ (kOnes * '+')) | zero_byte(word ^ (kOnes * '#'))) != 0) return false;
+  if (topic.size() < 8) {
+    return std::all_of(p, p + topic.size(), [](char c) { return c != '+' && c != '#' && c != '\0'; });
   }
-  return std::all_of(p, p + left, [](char c) { return c != '+' && c != '#' && c != '\0'; });
+  // Eight at once; the last look overlaps.
+  const char* last = p + topic.size() - 8;
+  for (; p < last; p += 8) {
+    if (!eight_valid(p)) return false;
+  }
+  return eight_valid(last);
 }
 
 std::optional<TopicFilter> TopicFilter::parse(std::string_view text) {

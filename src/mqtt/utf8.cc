@@ -31,17 +31,30 @@ std::size_t code_point(const std::uint8_t* p, std::size_t left) {
   return 0;
 }
 
+// Whether eight bytes are all in 0x01..0x7F: subtracting one sets the high bit of the lowest zero byte.
+bool plain_ascii(const std::uint8_t* p) {
+  std::uint64_t word;
+  std::memcpy(&word, p, 8);
+  return ((word | (word - kOnes)) & kHighs) == 0;
+}
+
+// The same of eight bytes or more; the last look overlaps.
+bool all_plain_ascii(const std::uint8_t* p, std::size_t size) {
+  const std::uint8_t* last = p + size - 8;
+  for (; p < last; p += 8) {
+    if (!plain_ascii(p)) return false;
+  }
+  return plain_ascii(last);
+}
+
 }  // namespace
 
 bool valid_utf8(std::string_view text) {
   const auto* p = reinterpret_cast<const std::uint8_t*>(text.data());
   std::size_t left = text.size();
+  if (left >= 8 && all_plain_ascii(p, left)) return true;
   while (left > 0) {
-    // Eight bytes at once while all are in 0x01..0x7F: subtracting one sets the high bit of the lowest zero byte.
-    while (left >= 8) {
-      std::uint64_t word;
-      std::memcpy(&word, p, 8);
-      if (((word | (word - kOnes)) & kHighs) != 0) break;
+    while (left >= 8 && plain_ascii(p)) {
       p += 8;
       left -= 8;
     }

@@ -16,7 +16,8 @@ constexpr const char* kAbout =
 constexpr const char* kExamples =
     "Examples:\n"
     "  vigilmq                                     listen on localhost:1883\n"
-    "  vigilmq --listen 127.0.0.1:2883             on another port\n"
+    "  vigilmq --listen 127.0.0.1:2883             on another port (a second broker needs a directory, too:\n"
+    "                                              VIGILMQ_STORE__DIRECTORY=/tmp/second before it)\n"
     "  vigilmq --config /etc/vigilmq/vigilmq.toml  with a configuration file\n"
     "  vigilmq --print-default-config > my.toml    begin a file of your own: every setting, explained\n"
     "  vigilmq --config my.toml --test-config      check it\n"

@@ -277,8 +277,9 @@ std::vector<Conflict> conflicts(const Config& config) {
       if (address.is_loopback() || config.allow_anonymous_remote) continue;
       found.push_back(
           {bind, fmt::format("other machines can reach {}, and anybody on them could connect, read and write, because "
-                             "no authentication is configured. Set security.allow_anonymous_remote = true if that "
-                             "is what you want, or listen on 127.0.0.1 and [::1] only",
+                             "no authentication is configured. Set security.allow_anonymous_remote = true (or "
+                             "VIGILMQ_SECURITY__ALLOW_ANONYMOUS_REMOTE=true) if that is what you want, or listen on "
+                             "127.0.0.1 and [::1] only",
                              address.text())});
     }
     for (const auto& [endpoint, if_available] : listener.endpoints()) {

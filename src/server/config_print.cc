@@ -70,7 +70,7 @@ vigilmq.toml:12:9: keep_alive.max_s: found 70000, expected an integer from 0 to 
 ```
 
 `vigilmq --test-config` only checks, and says which file was read; `vigilmq --print-config` shows the values in force. The
-first line of the log names the file, the variables and the options that count. The variables with which
+log names at the start the file, the variables and the options that count. The variables with which
 Kubernetes and Docker describe a service called `vigilmq` (`VIGILMQ_SERVICE_HOST`, `VIGILMQ_PORT_1883_TCP`, ...) are left
 alone.
 

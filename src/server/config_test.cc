@@ -464,10 +464,11 @@ TEST(ConfigErrors, StayOneLineWhateverTheFileHolds) {
 TEST(ConfigSafety, KeepsAnonymousUsersOnThisMachine) {
   EXPECT_THAT(
       file_errors("[[listener]]\nbind = \"0.0.0.0:1883\""),
-      ElementsAre("v.toml:2:8: listener.0.bind: other machines can reach 0.0.0.0:1883, and anybody on them could "
-                  "connect, read and write, because no authentication is configured. Set "
-                  "security.allow_anonymous_remote = true if that is what you want, or listen on 127.0.0.1 and "
-                  "[::1] only"));
+      ElementsAre(
+          "v.toml:2:8: listener.0.bind: other machines can reach 0.0.0.0:1883, and anybody on them could "
+          "connect, read and write, because no authentication is configured. Set "
+          "security.allow_anonymous_remote = true (or VIGILMQ_SECURITY__ALLOW_ANONYMOUS_REMOTE=true) if that is "
+          "what you want, or listen on 127.0.0.1 and [::1] only"));
   EXPECT_THAT(file_errors("security.allow_anonymous_remote = true\n[[listener]]\nbind = \"0.0.0.0:1883\""), IsEmpty());
   EXPECT_THAT(file_errors("[[listener]]\nbind = [\"127.0.0.1:1883\", \"[::1]:1883\"]"), IsEmpty());
 }

@@ -45,15 +45,16 @@ void prepare_for_peers(int listening, const ListenerConfig& listener) {
   }
 }
 
-Peer::Peer(io::Fd fd, Seats::Seat seat) : seat_(std::move(seat)), fd_(std::move(fd)) {}
+Peer::Peer(io::Fd fd, Seats::Seat seat) : fd_(std::move(fd)), seat_(std::move(seat)) {}
 
 Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
   const io::Transfer got = io::read(fd_.get(), scratch);
   if (got.error) {
-    if (!error_) error_ = got.error;
+    note(got.error);
     return {.ended = true};
   }
   if (got.eof) return {.ended = true};
+  drained_ = got.would_block;
   if (got.would_block) return {.ended = broken};
   input_left_ = got.n == scratch.size();
   return {.bytes = scratch.first(got.n)};
@@ -71,7 +72,7 @@ Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
   }
   const io::Transfer sent = io::write(fd_.get(), std::span(vectors).first(count));
   if (sent.error) {
-    if (!error_) error_ = sent.error;
+    note(sent.error);
     broken = true;
     return {.failed = true};
   }
@@ -79,20 +80,21 @@ Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
 }
 
 broker::SocketEnd Peer::end() const {
-  if (!error_) return broker::SocketEnd::Closed;
-  if (error_ == std::errc::connection_reset || error_ == std::errc::broken_pipe) return broker::SocketEnd::Reset;
+  const std::error_code error = this->error();
+  if (!error) return broker::SocketEnd::Closed;
+  if (error == std::errc::connection_reset || error == std::errc::broken_pipe) return broker::SocketEnd::Reset;
   // What a router answers for a host that is gone ends the connection only after TCP's own timeout.
-  if (error_ == std::errc::timed_out || error_ == std::errc::host_unreachable ||
-      error_ == std::errc::network_unreachable) {
+  if (error == std::errc::timed_out || error == std::errc::host_unreachable ||
+      error == std::errc::network_unreachable) {
     return broker::SocketEnd::TimedOut;
   }
   return broker::SocketEnd::Failed;
 }
 
-std::optional<base::TcpEvidence> Peer::evidence() const { return io::tcp_evidence(fd_.get(), error_); }
+std::optional<base::TcpEvidence> Peer::evidence() const { return io::tcp_evidence(fd_.get(), error()); }
 
 void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch) {
-  if (error_) return;
+  if (errno_ != 0) return;
   bool whole = true;
   if (!last_bytes.empty()) whole = write({&last_bytes, 1}).written == last_bytes.size();
   const bool silent = reason == broker::DisconnectReason::KeepAliveTimeout;
@@ -102,10 +104,9 @@ void Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::
     return;
   }
   if (silent) set_user_timeout(kSilentPeerLinger);
-  // Who has said goodbye waits for nothing: closing says that nothing follows.
+  // Closing says that nothing follows. Who has said goodbye waits for nothing, and a silent one was read just now.
   const bool told = reason == broker::DisconnectReason::ClientDisconnect && last_bytes.empty();
-  if (told && !input_left_) return;
-  if (!told) io::shutdown_write(fd_.get());
+  if (told ? !input_left_ : silent && drained_) return;
   for (int i = 0; i < kFinalReads && io::read(fd_.get(), scratch).n == scratch.size(); ++i) {
   }
 }

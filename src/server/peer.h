@@ -63,8 +63,9 @@ class Peer {
   broker::SocketEnd end() const;
   std::optional<base::TcpEvidence> evidence() const;
 
-  // Sends what still goes without waiting, tells the peer that nothing follows, and takes away what it had sent: unread
-  // input would make the kernel send RST, which can overtake the last bytes. The socket closes with this object.
+  // Sends what still goes without waiting, and takes away what the peer had sent: unread input would make the kernel
+  // send RST, which can overtake the last bytes. The socket closes with this object, which tells the peer that nothing
+  // follows.
   void finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch);
 
   // The client's keep alive is known: what TCP may take for a dead peer follows from it.
@@ -75,21 +76,26 @@ class Peer {
   // Puts the timeout of idle connections back if all was acknowledged; else false.
   bool relax();
 
+  // There is one of each client: no more than what is needed, and that close together.
   broker::ConnectionId connection;  // this shard's
-  bool blocked = false;             // output waits until the socket is writable
-  bool broken = false;              // writing failed
-  base::Instant held_until;         // while other shards cannot follow, it is not read before
+  bool blocked : 1 = false;         // output waits until the socket is writable
+  bool broken : 1 = false;          // writing failed
 
  private:
   void set_user_timeout(base::milliseconds timeout);  // 0: the kernel's default
+  std::error_code error() const { return {errno_, std::generic_category()}; }
+  void note(const std::error_code& error) {
+    if (errno_ == 0) errno_ = static_cast<std::uint16_t>(error.value());
+  }
 
-  Seats::Seat seat_;
+  bool hastened_ : 1 = false;
+  bool input_left_ : 1 = false;  // the last read was full
+  bool drained_ : 1 = false;     // the last read found nothing
+  std::uint16_t errno_ = 0;      // the first error that the socket met
   io::Fd fd_;
-  bool hastened_ = false;
-  bool input_left_ = false;  // the last read was full
   Timeout idle_timeout_{};
   Timeout in_flight_timeout_{};  // equal where there is but one
-  std::error_code error_;        // the first that the socket met
+  Seats::Seat seat_;
 };
 
 }  // namespace vigil::server

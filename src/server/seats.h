@@ -11,33 +11,45 @@
 namespace vigil::server {
 
 class Seats {
+  using Count = std::atomic<std::uint32_t>;
+  struct Row {
+    Seats* all = nullptr;
+    Count taken = 0;
+    std::uint16_t listener = 0;
+  };
+
  public:
-  explicit Seats(std::size_t listeners) : by_listener_(std::make_unique<Count[]>(listeners)) {}
+  explicit Seats(std::size_t listeners) : rows_(std::make_unique<Row[]>(listeners)) {
+    for (std::size_t i = 0; i < listeners; ++i) {
+      rows_[i].all = this;
+      rows_[i].listener = static_cast<std::uint16_t>(i);
+    }
+  }
+  Seats(const Seats&) = delete;
+  Seats& operator=(const Seats&) = delete;
 
   // One seat, given back when this goes. Moves with its connection from shard to shard.
   class Seat {
    public:
     Seat() = default;
-    Seat(Seat&& other) noexcept : seats_(std::exchange(other.seats_, nullptr)), listener_(other.listener_) {}
+    Seat(Seat&& other) noexcept : row_(std::exchange(other.row_, nullptr)) {}
     Seat& operator=(Seat&& other) noexcept {
-      std::swap(seats_, other.seats_);
-      std::swap(listener_, other.listener_);
+      std::swap(row_, other.row_);
       return *this;
     }
     Seat(const Seat&) = delete;
     Seat& operator=(const Seat&) = delete;
     ~Seat() {
-      if (seats_ == nullptr) return;
-      seats_->total_.fetch_sub(1, std::memory_order_relaxed);
-      seats_->by_listener_[listener_].fetch_sub(1, std::memory_order_relaxed);
+      if (row_ == nullptr) return;
+      row_->all->total_.fetch_sub(1, std::memory_order_relaxed);
+      row_->taken.fetch_sub(1, std::memory_order_relaxed);
     }
-    std::uint16_t listener() const { return listener_; }
+    std::uint16_t listener() const { return row_->listener; }
 
    private:
     friend class Seats;
-    Seat(Seats& seats, std::uint16_t listener) : seats_(&seats), listener_(listener) {}
-    Seats* seats_ = nullptr;
-    std::uint16_t listener_ = 0;
+    explicit Seat(Row& row) : row_(&row) {}
+    Row* row_ = nullptr;
   };
 
   struct Taken {
@@ -48,15 +60,15 @@ class Seats {
   // Never refused: what is too many is the caller's to judge.
   Taken take(std::uint16_t listener) {
     const std::uint32_t total = total_.fetch_add(1, std::memory_order_relaxed) + 1;
-    const std::uint32_t own = by_listener_[listener].fetch_add(1, std::memory_order_relaxed) + 1;
-    return {Seat(*this, listener), total, own};
+    Row& row = rows_[listener];
+    const std::uint32_t own = row.taken.fetch_add(1, std::memory_order_relaxed) + 1;
+    return {Seat(row), total, own};
   }
   std::uint32_t total() const { return total_.load(std::memory_order_relaxed); }
 
  private:
-  using Count = std::atomic<std::uint32_t>;
   Count total_ = 0;
-  std::unique_ptr<Count[]> by_listener_;
+  std::unique_ptr<Row[]> rows_;
 };
 
 }  // namespace vigil::server

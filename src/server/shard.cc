@@ -221,15 +221,23 @@ bool Shard::serve(PeerId id, const io::Ready& event) {
   // It is heard again when what it has said before is acted upon.
   if (core_.behind(peer->connection)) return event.writable;
   const bool crowded = congested();
-  if (crowded && now_ < peer->held_until) return event.writable;
+  if (crowded && is_held_back(id)) return event.writable;
   const std::size_t work_before = crowded ? outgoing_work() : 0;
   read_once(id, *peer);
-  if (crowded && outgoing_work() > work_before) peer->held_until = now_ + held_back();
+  if (crowded && outgoing_work() > work_before) held_back_[id.value()] = now_ + hold_back_for();
   return true;
 }
 
+bool Shard::is_held_back(PeerId id) {
+  const auto it = held_back_.find(id.value());
+  if (it == held_back_.end()) return false;
+  if (now_ < it->second) return true;
+  held_back_.erase(it);
+  return false;
+}
+
 // The longer the disk stands still, the less is taken from each of those who give it more to do.
-base::Duration Shard::held_back() const {
+base::Duration Shard::hold_back_for() const {
   if (context_.store == nullptr) return kHeldBack;
   const std::size_t times = context_.store->backlog_bytes() / std::max<std::size_t>(config_->max_store_backlog, 1);
   return kHeldBack * static_cast<int>(std::clamp<std::size_t>(times, 1, 5));
@@ -348,7 +356,6 @@ void Shard::adopt(Arrival arrival) {
   const auto added = reactor_.add(peer.fd(), id.value(), io::Interest::Read);
   now_ = io::monotonic_now();
   peer.connection = core_.adopted(std::move(arrival.handover), now_);
-  bind(peer.connection, id);
   if (!added) {
     core_.closed(peer.connection, broker::SocketEnd::Failed, std::nullopt, now_);
     ended_.push_back(id);
@@ -374,17 +381,6 @@ void Shard::obey(Command command) {
     }
     case Command::Exit: exit_ = true; break;
   }
-}
-
-PeerId Shard::peer_of(broker::ConnectionId id) const {
-  if (id.index >= by_connection_.size()) return {};
-  const Binding& binding = by_connection_[id.index];
-  return binding.generation == id.generation ? binding.peer : PeerId{};
-}
-
-void Shard::bind(broker::ConnectionId id, PeerId peer) {
-  if (id.index >= by_connection_.size()) by_connection_.resize(id.index + 1);
-  by_connection_[id.index] = {id.generation, peer};
 }
 
 }  // namespace vigil::server

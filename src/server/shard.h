@@ -14,6 +14,8 @@
 #include <variant>
 #include <vector>
 
+#include <boost/unordered/unordered_flat_map.hpp>
+
 #include "base/mailbox.h"
 #include "base/slot_map.h"
 #include "broker/shard_core.h"
@@ -106,7 +108,8 @@ class Shard {
   void look_again();
   bool serve(PeerId id, const io::Ready& event);
   std::size_t outgoing_work();
-  base::Duration held_back() const;
+  bool is_held_back(PeerId id);
+  base::Duration hold_back_for() const;
   bool read_once(PeerId id, Peer& peer);
   void take_mail();
   void take_posts(std::vector<Post>& posts);
@@ -137,9 +140,9 @@ class Shard {
   void answer_auth();
   void write_log();
   void erase_ended();
+  void forget(PeerId id);
 
-  PeerId peer_of(broker::ConnectionId id) const;
-  void bind(broker::ConnectionId id, PeerId peer);
+  PeerId peer_of(broker::ConnectionId id) const { return PeerId::from_value(core_.socket(id)); }
 
   ShardContext& context_;
   std::shared_ptr<const ShardConfig> config_;
@@ -150,12 +153,8 @@ class Shard {
   base::Instant now_;
 
   base::SlotMap<Peer, PeerTag> peers_;
-  struct Binding {
-    std::uint32_t generation = 0;
-    PeerId peer;
-  };
-  std::vector<Binding> by_connection_;  // by index of the ConnectionId
-
+  // Who gives others more to do than they can follow is not read before then.
+  boost::unordered_flat_map<std::uint64_t, base::Instant> held_back_;
   std::vector<io::Ready> events_;
   std::size_t step_bytes_ = 0;  // read since effects were applied for room
   // The store's backlog is as large as it may become: messages and connections wait.

@@ -80,7 +80,6 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
   info.over_quota = over_total || over_listener;
   info.socket = id.value();
   peer.connection = core_.opened(std::move(info), now_);
-  bind(peer.connection, id);
 }
 
 // Out of descriptors or memory. The connection goes on waiting, so the listening socket stays ready: looking away for a

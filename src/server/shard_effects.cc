@@ -79,7 +79,7 @@ void Shard::close_peers() {
     Peer* peer = peers_.find(id);
     if (peer == nullptr) continue;
     peer->finish(close.last_bytes, close.reason, scratch_);
-    peers_.erase(id);
+    forget(id);
   }
 }
 
@@ -92,7 +92,7 @@ void Shard::hand_over() {
     CHECK(reactor_.remove(peer->fd()).has_value());
     Shard& home = *context_.shards[handover.to];
     Arrival arrival{std::move(*peer), std::move(handover)};
-    peers_.erase(id);
+    forget(id);
     home.post(std::move(arrival));
   }
 }
@@ -120,8 +120,8 @@ void Shard::send_to(broker::ConnectionId id) {
   // A blocked one goes on when its socket is writable.
   if (peer == nullptr || peer->blocked || peer->broken) return;
   std::array<base::Bytes, kPieces> pieces;
+  const broker::Outbox* outbox = core_.outbox(id);
   for (int i = 0; i < kWritesPerTurn; ++i) {
-    const broker::Outbox* outbox = core_.outbox(id);
     if (outbox == nullptr || outbox->empty()) return;
     const Peer::Output output = peer->write(std::span(pieces).first(outbox->gather(pieces)));
     if (output.failed) {
@@ -129,7 +129,7 @@ void Shard::send_to(broker::ConnectionId id) {
       broken_.push_back(peer_id);
       return;
     }
-    core_.wrote(id, output.written, now_);
+    outbox = core_.wrote(id, output.written, now_);
     if (output.written > 0 && peer->hasten()) hastened_.push_back({now_ + kRelaxEvery, peer_id});
     if (output.blocked) {
       peer->blocked = true;
@@ -137,7 +137,6 @@ void Shard::send_to(broker::ConnectionId id) {
       return;
     }
   }
-  const broker::Outbox* outbox = core_.outbox(id);
   if (outbox != nullptr && !outbox->empty()) writable_.push_back(id);
 }
 
@@ -208,8 +207,13 @@ void Shard::write_log() {
 }
 
 void Shard::erase_ended() {
-  for (const PeerId id : ended_) peers_.erase(id);
+  for (const PeerId id : ended_) forget(id);
   ended_.clear();
+}
+
+void Shard::forget(PeerId id) {
+  peers_.erase(id);
+  if (!held_back_.empty()) held_back_.erase(id.value());
 }
 
 }  // namespace vigil::server

@@ -104,6 +104,13 @@ void SimStore::change(broker::Change&& change) {
             }
           },
           [&](const broker::EndSession& end) {
+            if (const auto it = sessions_.find(end.key); end.alone && it != sessions_.end()) {
+              const Stored& s = it->second;
+              if (!s.subscriptions.empty() || !s.queue.empty() || !s.unreleased.empty()) {
+                fail(fmt::format("session {}/{} ends as if nothing had been stored for it", end.key.sequence,
+                                 end.key.shard));
+              }
+            }
             sessions_.erase(end.key);
             ended_.insert(end.key);
           },

@@ -34,7 +34,7 @@ void delete_entry(Database& database, References& references, RunIndex& runs, co
 struct ChangeWriter::Appender {
   ChangeWriter& writer;
   rocksdb::WriteBatch& batch;
-  std::vector<broker::SessionKey>& ended;
+  std::vector<broker::EndSession>& ended;
   broker::Moment at;
 
   void operator()(const broker::PutSession& c) {
@@ -43,7 +43,7 @@ struct ChangeWriter::Appender {
   }
   void operator()(const broker::EndSession& c) {
     remove(Family::Sessions, position_key(c.key));
-    ended.push_back(c.key);
+    ended.push_back(c);
   }
   void operator()(const broker::PutSubscription& c) {
     encode_subscription(c, writer.record_);
@@ -88,7 +88,7 @@ struct ChangeWriter::Appender {
 };
 
 void ChangeWriter::append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch,
-                          std::vector<broker::SessionKey>& ended) {
+                          std::vector<broker::EndSession>& ended) {
   look_over(sets);
   for (const ChangeSet& set : sets) encode_entries(set, batch);
   put_entries(batch);

@@ -42,7 +42,7 @@ class ChangeWriter {
   // is written as a whole and the number of an entry is used once, this is as good as the order in which they came;
   // next to each other the entries of a session cost less. The batch must be written before the next call. Sessions
   // that ended are added to `ended`: what belongs to them is still there.
-  void append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch, std::vector<broker::SessionKey>& ended);
+  void append(std::span<const ChangeSet> sets, rocksdb::WriteBatch& batch, std::vector<broker::EndSession>& ended);
 
  private:
   enum class Kind : std::uint8_t { Inline, Shared, Gone };

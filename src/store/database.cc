@@ -13,6 +13,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/memtablerep.h>
 #include <rocksdb/options.h>
 #include <rocksdb/perf_level.h>
 #include <rocksdb/slice_transform.h>
@@ -33,6 +34,8 @@ using rocksdb::Status;
 constexpr std::size_t kMiB = std::size_t{1} << 20U;
 // What must fit on the disk before opening again is worth the try.
 constexpr std::size_t kProbeBytes = 4 * kMiB;
+// Less than this need not be flushed while nobody writes: a file for it would not be worth it.
+constexpr std::uint64_t kMuch = kMiB;
 
 // RocksDB's own log is not kept: what matters comes back as a status. Its usual logger writes into the store's
 // directory, and Debian's build of it (checks on) ends the process when it goes on after a disk was full.
@@ -45,6 +48,11 @@ class NoLog final : public rocksdb::Logger {
 
 bool is_busy(Family family) {
   return family == Family::Queue || family == Family::Runs || family == Family::Messages || family == Family::Presence;
+}
+
+// Families that are read at the start only: what was written last need not be in order before it is flushed.
+bool is_only_written(Family family) {
+  return family == Family::Sessions || family == Family::Presence || family == Family::Retained;
 }
 
 DBOptions db_options(const Options& options) {
@@ -65,7 +73,8 @@ DBOptions db_options(const Options& options) {
   db.allow_concurrent_memtable_write = false;
   db.enable_write_thread_adaptive_yield = false;
   db.enforce_single_del_contracts = false;  // an entry that was swept may be dequeued once more
-  db.bytes_per_sync = kMiB;                 // flushes reach the disk in small portions
+  db.writable_file_max_buffer_size = kMiB / 8;
+  db.bytes_per_sync = kMiB;  // flushes reach the disk in small portions
   return db;
 }
 
@@ -90,6 +99,7 @@ ColumnFamilyOptions family_options(Family family, const std::shared_ptr<rocksdb:
   if (family == Family::Queue || family == Family::Runs) {
     cf.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(sizeof(PositionBytes)));
   }
+  if (is_only_written(family)) cf.memtable_factory = std::make_shared<rocksdb::VectorRepFactory>();
   // Queues are eaten from their front: what is gone must not be walked over for long.
   if (is_busy(family)) {
     cf.table_properties_collector_factories.push_back(rocksdb::NewCompactOnDeletionCollectorFactory(8'192, 4'096));
@@ -109,8 +119,8 @@ std::string explain(const std::error_code& error, const std::filesystem::path& d
   }
   if (error == std::errc::permission_denied) {
     return fmt::format(
-        "Cannot write to the store's directory {}: this process lacks the permission. Give the directory to the user "
-        "that the broker runs as, or choose another one.",
+        "Cannot write to the store's directory {}, or read what is in it: this process lacks the permission. Give the "
+        "directory and all of its files to the user that the broker runs as, or choose another one.",
         where);
   }
   if (error == std::errc::no_space_on_device) {
@@ -185,7 +195,7 @@ std::string explain(const Status& status, const std::filesystem::path& directory
   if (contains(text, "lock hold by current process") || contains(text, "/LOCK: Resource temporarily unavailable")) {
     return fmt::format(
         "The store in {} is in use by another process, probably a broker that is running. Stop that one, or choose "
-        "another directory.",
+        "another directory (store.directory, or the environment variable VIGILMQ_STORE__DIRECTORY).",
         directory.string());
   }
   if (status.IsNoSpace() || contains(text, "No space left")) {
@@ -335,6 +345,27 @@ Status Database::repair() {
 std::unique_ptr<rocksdb::Iterator> Database::scan(Family of, const rocksdb::ReadOptions& options) {
   if (family(of) == nullptr) return std::unique_ptr<rocksdb::Iterator>(rocksdb::NewEmptyIterator());
   return std::unique_ptr<rocksdb::Iterator>(db_->NewIterator(options, family(of)));
+}
+
+void Database::flush_if_much() {
+  std::uint64_t all = 0;
+  std::vector<rocksdb::ColumnFamilyHandle*> used;
+  for (rocksdb::ColumnFamilyHandle* handle : handles_) {
+    std::uint64_t bytes = 0;
+    std::uint64_t entries = 0;
+    if (handle == nullptr || !db_->GetIntProperty(handle, rocksdb::DB::Properties::kCurSizeActiveMemTable, &bytes) ||
+        !db_->GetIntProperty(handle, rocksdb::DB::Properties::kNumEntriesActiveMemTable, &entries) || entries == 0) {
+      continue;
+    }
+    all += bytes;
+    used.push_back(handle);
+  }
+  if (all < kMuch) return;
+  rocksdb::FlushOptions how;
+  how.wait = false;
+  how.allow_write_stall = true;
+  // All of them: one that was left out would keep the log. Where the disk refuses, the next write says so.
+  static_cast<void>(db_->Flush(how, used));
 }
 
 rocksdb::ReadOptions Database::sequential() {

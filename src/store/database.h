@@ -60,6 +60,8 @@ class Database {
   bool failed_write_is_there() const { return db_->GetLatestSequenceNumber() > sequence_before_write_; }
 
   std::unique_ptr<rocksdb::Iterator> scan(Family family, const rocksdb::ReadOptions& options);
+  // Nobody writes: what waits in memory goes to disk if it is much. Its room is free again, and so is the log's.
+  void flush_if_much();
   // For a walk over a whole family: reads ahead and leaves the cache alone.
   static rocksdb::ReadOptions sequential();
 

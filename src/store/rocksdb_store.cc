@@ -33,6 +33,8 @@ constexpr unsigned kMostAtOnce = 64;
 constexpr std::size_t kPruneEnded = 1'024;
 // Messages that were read for several receivers are forgotten after so long without anything to do.
 constexpr milliseconds kRemember{100};
+// After so long without anything to do, what was written last leaves the memory.
+constexpr std::chrono::seconds kQuiet{1};
 // How long writing may have to wait for reading and cleaning.
 constexpr milliseconds kBesides{2};
 constexpr milliseconds kRetryEvery{250};
@@ -194,6 +196,13 @@ bool RocksdbStore::take_submitted() {
     const auto something = [this] { return !incoming_.empty() || stopping_; };
     if (reader_->remembers_messages() && !wake_.wait_for(lock, kRemember, something)) reader_->forget_messages();
     asleep_ = incoming_.empty();
+    if (written_since_flush_ && !wake_.wait_for(lock, kQuiet, something)) {
+      lock.unlock();
+      written_since_flush_ = false;
+      database_->flush_if_much();
+      lock.lock();
+      asleep_ = incoming_.empty();
+    }
     wake_.wait(lock, something);
     asleep_ = false;
     gather_more(lock);
@@ -235,15 +244,15 @@ bool RocksdbStore::write_group() {
     waiting_.pop_front();
   }
   rocksdb::WriteBatch batch(std::min(group.bytes, kMostReserved));
-  std::vector<broker::SessionKey> ended;
+  std::vector<broker::EndSession> ended;
   writer_->append(group.sets, batch, ended);
   if (batch.Count() > 0) {
     raise_clock_floor(group.latest, batch);
     if (!commit(batch)) return false;
   }
-  for (const broker::SessionKey& key : ended) {
-    purges_.push_back({.key = key});
-    if (!held_.empty()) ended_.insert(key);
+  for (const broker::EndSession& end : ended) {
+    if (!end.alone) purges_.push_back({.key = end.key});
+    if (!held_.empty()) ended_.insert(end.key);
   }
   if (held_.empty()) ended_.clear();
   if (ended_.size() >= prune_ended_at_) prune_ended();
@@ -397,6 +406,7 @@ bool RocksdbStore::purge_step() {
 // --- when the disk refuses
 
 bool RocksdbStore::commit(rocksdb::WriteBatch& batch) {
+  written_since_flush_ = true;
   const rocksdb::Status status = database_->write(batch);
   return status.ok() || insist(batch, status);
 }

@@ -163,6 +163,7 @@ class RocksdbStore final : public Store {
   Clock::time_point group_begun_;
   unsigned at_once_ = 0;       // groups to be written without waiting for more
   unsigned at_once_next_ = 1;  // as many if the next wait brings nothing
+  bool written_since_flush_ = false;
   Clock::time_point next_notice_;
   bool complete_ = false;
   std::thread thread_;

@@ -1,6 +1,7 @@
 #include "store/tool.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -344,12 +345,34 @@ base::Result<std::uint64_t, std::string> import_lines(Database& database, std::i
   return number;
 }
 
+// What root has written belongs to whom the directory belongs to: the broker that runs as that user must read it. Files
+// only, and none that has another name elsewhere: who owns the directory may have put it there.
+void give_to_owner(const std::filesystem::path& directory, std::ostream& err) {
+  struct stat owner{};
+  if (::geteuid() != 0 || ::stat(directory.c_str(), &owner) != 0 || owner.st_uid == 0) return;
+  bool all = true;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat file{};
+    const bool ours = fd >= 0 && ::fstat(fd, &file) == 0 && S_ISREG(file.st_mode) && file.st_nlink == 1;
+    all = ours && ::fchown(fd, owner.st_uid, owner.st_gid) == 0 && all;
+    if (fd >= 0) ::close(fd);
+  }
+  if (all && !error) return;
+  err << fmt::format(
+      "Not all files in {} could be given to the owner of the directory: see that the broker can read them.\n",
+      directory.string());
+}
+
 int repair(const std::filesystem::path& directory, std::ostream& err) {
-  const auto database = open_stopped(directory, Access::Write);
+  auto database = open_stopped(directory, Access::Write);
   if (!database) {
     err << database.error() << '\n';
     return 1;
   }
+  database->reset();
+  give_to_owner(directory, err);
   err << fmt::format(
       "The store in {} can be opened. If its log was damaged, what stood behind the damage is gone. `vigilmq store "
       "check` "
@@ -377,6 +400,7 @@ int import_all(const std::filesystem::path& directory, std::istream& in, std::os
     err << lines.error() << " Nothing was imported.\n";
     return 1;
   }
+  give_to_owner(directory, err);
   err << fmt::format("{} lines imported into {}\n", *lines, directory.string());
   return 0;
 }
