@@ -258,7 +258,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
     stop(s.timer);
     s.expires = base::Instant::never();
   }
-  s.epoch = incarnation;
+  record.keep_history();
+  record.incarnation = incarnation;
   s.connection = id;
   s.presence = presence;
   s.set_user_name(packet.user_name.value_or(""));
@@ -289,10 +290,8 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
 
   ++stats_.connects;
   ++stats_.clients_connected;
-  record.keep_history();
   record.connected = true;
   record.has_session = true;
-  record.incarnation = incarnation;
   record.sequence = 0;
   record.version = packet.version;
   record.clean_start = packet.clean_start;

@@ -18,7 +18,6 @@
 #include "broker/ids.h"
 #include "broker/keep_alive.h"
 #include "broker/outbox.h"
-#include "broker/presence.h"
 #include "broker/topic_alias.h"
 #include "mqtt/types.h"
 
@@ -64,7 +63,6 @@ struct Connection {
   std::uint16_t topic_alias_maximum = 0;  // the client's
   std::uint32_t maximum_packet_size = 0;  // the client's; 0: none
   std::uint32_t pending_subacks = 0;      // that wait for other shards
-  Rhythm rhythm;
 
   KeepAlive keep_alive;
   base::TimerId timer;            // connect timeout, then keep alive

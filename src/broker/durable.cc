@@ -64,7 +64,7 @@ void Shard::put_session(SessionId sid, Session& s) {
   put.key = s.key;
   put.client_id = s.client_id.str();
   put.user_name = s.user_name();
-  put.epoch = s.epoch;
+  put.epoch = presence_.find(s.presence)->incarnation;
   put.expiry_s = s.expiry_s;
   put.connected = s.connected();
   put.expires_ms = unix_of(s.expires);
@@ -529,7 +529,6 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   s.self = {ShardCore::client_hash(s.client_id)};
   s.set_user_name(put.user_name);
   s.key = put.key;
-  s.epoch = put.epoch;
   s.expiry_s = put.expiry_s;
   s.durable = put.expiry_s > 0;
   s.recovered = true;
@@ -538,7 +537,7 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
   record.session = sid;
   record.has_session = true;
   record.keep_history();
-  record.incarnation = std::max(record.incarnation, s.epoch);
+  record.incarnation = std::max(record.incarnation, put.epoch);
   ++stats_.clients_disconnected;
   for (const mqtt::PacketId id : stored.unreleased) s.with_extras().unreleased.insert(id);
   for (PutSubscription& held : stored.subscriptions) recover_subscription(sid, s, held);

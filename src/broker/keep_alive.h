@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "broker/rhythm.h"
 
 namespace vigil::broker {
 
@@ -22,6 +23,9 @@ class KeepAlive {
   bool enabled() const { return period_s_ > 0; }
   base::Duration period() const { return base::seconds(period_s_); }
   base::Instant last_heard() const { return last_heard_; }
+  // Of what was heard since the connection began.
+  Rhythm& rhythm() { return rhythm_; }
+  const Rhythm& rhythm() const { return rhythm_; }
 
   // A complete control packet was read from the socket.
   void heard(base::Instant now) {
@@ -74,6 +78,7 @@ class KeepAlive {
   base::Instant last_heard_;
   std::unique_ptr<Part> part_;
   std::uint32_t period_s_ = 0;
+  Rhythm rhythm_;
 };
 
 // The first moment at or after `due` that lies on the grid of ticks that starts at `origin`: when the monitor looks.

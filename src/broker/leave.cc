@@ -63,7 +63,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   past.detail = departure.detail;
   past.evidence = departure.evidence;
   past.verdict = departure.evidence ? std::optional(base::judge(departure.evidence, silent)) : std::nullopt;
-  past.rhythm = c.rhythm;
+  past.rhythm = c.keep_alive.rhythm();
   past.disconnects.add(at.unix_ms);
   past.packets_received += c.packets_received;
   past.packets_sent += c.packets_sent;

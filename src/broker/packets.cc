@@ -83,7 +83,7 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     return;
   }
   if (c == nullptr || !was_connected || c->keep_alive.last_heard() == heard_before) return;
-  c->rhythm.beat(now - heard_before);
+  c->keep_alive.rhythm().beat(now - heard_before);
   if (c->at_risk) {
     c->at_risk = false;
     --stats_.at_risk;

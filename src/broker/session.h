@@ -107,7 +107,6 @@ struct Session {
   base::Text client_id;
   SessionKey key;           // in the store; none (sequence 0): nothing of it is stored
   Publisher self;           // as the publisher of messages
-  std::uint64_t epoch = 0;  // rises with every connect of this client id
   ConnectionId connection;  // none while the client is away
   PresenceId presence;
   base::Instant expires = base::Instant::never();  // while away

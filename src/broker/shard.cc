@@ -283,7 +283,7 @@ ShardCore::ClientView Shard::client(std::string_view client_id) const {
   view.exists = true;
   view.connected = s->connected();
   view.connection = s->connection;
-  view.epoch = s->epoch;
+  view.epoch = presence_.find(client_id)->incarnation;
   view.subscriptions = s->subscriptions.size();
   view.inflight = s->inflight();
   view.queued = s->queued();

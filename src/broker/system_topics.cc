@@ -79,7 +79,7 @@ LiveView Shard::live_view(const PresenceRecord& record) const {
   if (const Connection* c = connections_.find(s.connection); c != nullptr && record.connected) {
     view.connected = true;
     view.at_risk = c->at_risk;
-    view.rhythm = c->rhythm;
+    view.rhythm = c->keep_alive.rhythm();
     view.last_heard = c->keep_alive.last_heard();
     view.deadline = c->keep_alive.deadline();
     view.packets_received = c->packets_received;

@@ -157,6 +157,8 @@ def test_it_reports_when_it_is_stopped(start_broker, command, how):
     ((), "subcommand"),
     (("--pid", "99999999", "traffic"), "there is no process"),
     (("pub", "-t", "%q"), "%q"),
+    (("pub", "-t", "a/#"), "wildcards"),
+    (("conn", "-V", "7"), "--protocol"),
 ])
 def test_it_says_what_is_wrong(words, says):
     done = subprocess.run([str(LOAD), *words], capture_output=True, text=True, timeout=LIMIT_S)
@@ -169,6 +171,11 @@ def test_a_refusal(start_broker):
     done = subprocess.run([str(LOAD), "-p", str(broker.port), "--prefix", "x" * 40, "traffic"], capture_output=True, text=True,
                           timeout=LIMIT_S)
     assert done.returncode == 2 and "refused a client with code 0x02" in done.stderr
+
+
+def test_a_filter_that_is_refused(start_broker):
+    done = subprocess.run([str(LOAD), "-p", str(start_broker().port), "sub", "-t", "a#"], capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 2 and "is the filter legal" in done.stderr
 
 
 def test_help():
