@@ -19,7 +19,6 @@ constexpr std::uint32_t kLoadBytes = 512 * 1024;
 }  // namespace
 
 // --- changes go out
-// ---------------------------------------------------------------------------------------------------
 
 StoreBatch& Shard::batch() {
   effects_.store.at = {wall_at_, wall_ms_};
@@ -133,7 +132,6 @@ void Shard::end_turn() {
 }
 
 // --- joint changes
-// ----------------------------------------------------------------------------------------------------
 
 void Shard::open_joint(JointId id, JointId waiting) {
   sink_ = &joint_;
@@ -261,7 +259,6 @@ Shard::Joint* Shard::joint_of(SessionId publisher, mqtt::PacketId packet_id) {
 }
 
 // --- answers come back
-// ------------------------------------------------------------------------------------------------
 
 void Shard::hold(ConnectionId id, Connection& c, std::uint64_t batch) {
   with_outbox(c).held_until = batch;
@@ -319,7 +316,6 @@ void Shard::stored(Stored&& answer, base::Instant now) {
 }
 
 // --- queues that are longer than memory
-// -------------------------------------------------------------------------------
 
 bool Shard::belongs_on_disk(const Session& s, const Delivery& delivery) const {
   if (!delivery.stored) return false;
@@ -471,7 +467,6 @@ void Shard::swept(const Swept& swept, base::Instant /*now*/) {
 }
 
 // --- the start
-// --------------------------------------------------------------------------------------------------------
 
 void Shard::recover(RecoveredFact&& recovered, base::Instant now) {
   if (auto* presence = std::get_if<RecoveredPresence>(&recovered)) recover_presence(*presence, now);

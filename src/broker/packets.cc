@@ -144,7 +144,6 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
 }
 
 // --- more than there is room for
-// ----------------------------------------------------------------------------------------
 
 void Shard::allow(const Intake& intake) {
   intake_ = intake;

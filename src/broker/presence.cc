@@ -71,7 +71,12 @@ PresencePast& PresenceRecord::change_past() {
 }
 
 void PresenceRecord::append(PresenceEvent event, std::size_t most) {
-  if (event_count() == 0 && most > 0 && event == connected_event()) {
+  if (most == 0) {
+    only_connected_ = false;
+    history_.reset();
+    return;
+  }
+  if (event_count() == 0 && event == connected_event()) {
     only_connected_ = true;
     return;
   }

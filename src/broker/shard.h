@@ -1,10 +1,15 @@
 // The state of one shard and its duties, a file a duty:
-//   shard.cc         sockets come and go, effects                    packets.cc      bytes into packets, PINGREQ, AUTH
-//   connect.cc       CONNECT: checks, admission, take-over           publish.cc      PUBLISH and PUBREL from clients,
-//   routing leave.cc         connections and sessions end, wills             deliver.cc      messages to clients, their
-//   acknowledgements subscribe.cc     SUBSCRIBE, UNSUBSCRIBE, interest                timers.cc       what time brings,
-//   keep alive shard_mail.cc    what other shards say                           system_topics.cc $SYS
-//   durable.cc       what outlives the process: changes, joint changes, paging, recovery
+//   shard.cc          sockets come and go, effects
+//   packets.cc        bytes into packets, PINGREQ, AUTH
+//   connect.cc        CONNECT: checks, admission, take-over
+//   leave.cc          connections and sessions end, wills
+//   publish.cc        PUBLISH and PUBREL from clients, routing
+//   deliver.cc        messages to clients, their acknowledgements
+//   subscribe.cc      SUBSCRIBE, UNSUBSCRIBE, interest
+//   timers.cc         what time brings, keep alive
+//   shard_mail.cc     what other shards say
+//   system_topics.cc  $SYS
+//   durable.cc        what outlives the process: changes, joint changes, paging, recovery
 //
 // Private to the folder: the world outside sees ShardCore.
 #pragma once

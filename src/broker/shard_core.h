@@ -79,8 +79,7 @@ class ShardCore {
   static ShardId home_of(std::string_view client_id, unsigned shards);
 
   // --- events
-  // ------------------------------------------------------------------------------------------------------------- A
-  // socket was accepted on this shard.
+  // A socket was accepted on this shard.
   ConnectionId opened(PeerInfo peer, base::Instant now);
   // A handover arrived: the connection's unread bytes (its CONNECT first) are processed at once.
   ConnectionId adopted(HandOver handover, base::Instant now);
@@ -132,7 +131,6 @@ class ShardCore {
   bool shut_down(std::size_t limit, base::Instant now);
 
   // --- what to do
-  // -----------------------------------------------------------------------------------------------------------
   Effects& effects();
   // Call before effects are taken: puts into them what is written once a turn.
   void end_turn();
@@ -145,7 +143,6 @@ class ShardCore {
   const Stats& stats() const;
 
   // --- for tests and for the simulator's oracle
-  // ------------------------------------------------------------------------------
   struct ClientView {
     bool exists = false;
     bool connected = false;

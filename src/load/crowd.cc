@@ -242,8 +242,7 @@ void Crowd::on_frame(std::size_t client, const Frame& frame, Instant read_at) {
       if (frame.refuses_a_filter(version_))
         throw std::runtime_error(
             "the broker refused a subscription: is the filter legal (+ and # alone in their level, # at the end), and "
-            "may "
-            "this client read it?");
+            "may this client read it?");
       scene_.on_subscribed(client);
       break;
     case PacketType::Publish: on_publish(client, frame, read_at); break;

@@ -13,7 +13,9 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "server/config_conflicts.h"
 #include "server/config_table.h"
+#include "server/did_you_mean.h"
 
 namespace vigil::server {
 // The parser's assertions fail for some files that are not TOML ("[:"). Here they throw, as its other errors do, and
@@ -67,48 +69,6 @@ std::string shown(std::string_view name) {
   return name.size() > kMaxShownBytes ? out + "..." : out;
 }
 
-// Levenshtein's distance.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
-}
-
-// The candidate nearest to what was written, or the one that ends in it; empty where none is near.
-std::string nearest(std::string_view written, const std::vector<std::string>& candidates) {
-  if (written.size() > kMaxShownBytes) return "";
-  std::string_view best;
-  // Of a short word, two letters are too much to be a slip.
-  std::size_t least = (written.size() < 5 ? 1 : std::max<std::size_t>(2, written.size() / 4)) + 1;
-  for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(written, candidate);
-    if (distance < least) {
-      least = distance;
-      best = candidate;
-    }
-  }
-  const std::string_view last = written.substr(written.rfind('.') + 1);
-  for (const std::string& candidate : candidates) {
-    if (best.empty() && !last.empty() && candidate.ends_with(fmt::format(".{}", last))) best = candidate;
-  }
-  return std::string(best);
-}
-
-// ", did you mean X?", or nothing.
-std::string did_you_mean(std::string_view written, const std::vector<std::string>& candidates) {
-  const std::string best = nearest(written, candidates);
-  return best.empty() ? "" : fmt::format(", did you mean {}?", best);
-}
-
 template <class Root>
 const ConfigKey<Root>* find_key(std::span<const ConfigKey<Root>> keys, std::string_view path) {
   const auto found = std::ranges::find(keys, path, [](const auto& key) { return key.info.path; });
@@ -139,10 +99,6 @@ std::string section_meant(std::string_view written) {
   if (!best.empty()) return fmt::format(", did you mean {}?", in_brackets(best));
   for (std::string& section : sections) section = in_brackets(section);
   return fmt::format("; there are {}", fmt::join(sections, ", "));
-}
-
-std::string listener_path(std::size_t index, std::string_view name) {
-  return fmt::format("listener.{}.{}", index, name);
 }
 
 // Every name under which a key can be set, for suggestions. A listener's as "listener.0.bind".
@@ -252,56 +208,6 @@ TomlFound from_toml(const toml::node& node) {
     return {ConfigValue(std::move(items)), ""};
   }
   return {std::nullopt, "a date or time"};
-}
-
-// Values that do not go together. The first key is the one to name; the place is that of the first one that was set.
-struct Conflict {
-  std::vector<std::string> keys;
-  std::string message;
-};
-
-std::vector<Conflict> conflicts(const Config& config) {
-  std::vector<Conflict> found;
-  std::map<std::string, std::string> taken;  // address: the listener that has it
-  std::set<std::string> names;
-  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    const ListenerConfig& listener = config.listeners[i];
-    const std::string itself = fmt::format("listener.{}", i);
-    const std::vector<std::string> bind = {listener_path(i, "bind"), itself};
-    if (!names.insert(listener.name).second) {
-      found.push_back(
-          {{listener_path(i, "name"), itself},
-           fmt::format("found \"{}\" a second time, expected a name of its own for each listener", listener.name)});
-    }
-    for (const BindAddress& address : listener.bind) {
-      if (address.is_loopback() || config.allow_anonymous_remote) continue;
-      found.push_back(
-          {bind, fmt::format("other machines can reach {}, and anybody on them could connect, read and write, because "
-                             "no authentication is configured. Set security.allow_anonymous_remote = true (or "
-                             "VIGILMQ_SECURITY__ALLOW_ANONYMOUS_REMOTE=true) if that is what you want, or listen on "
-                             "127.0.0.1 and [::1] only",
-                             address.text())});
-    }
-    for (const auto& [endpoint, if_available] : listener.endpoints()) {
-      // Port 0 is another one each time.
-      if (endpoint.port() == 0 && !endpoint.is_unix()) continue;
-      const auto [at, is_new] = taken.try_emplace(endpoint.text(), listener.name);
-      if (is_new) continue;
-      found.push_back({bind, fmt::format("{} is taken already, by the listener \"{}\"", at->first, at->second)});
-    }
-  }
-  // One message must always fit, or it would wait for ever.
-  const broker::Limits& limits = config.limits;
-  const auto at_least_a_packet = [&](std::string_view key, std::uint64_t bytes) {
-    if (bytes >= limits.max_packet_size) return;
-    found.push_back({{std::string(key), "limits.max_packet_size"},
-                     fmt::format("found {}, expected at least limits.max_packet_size, which is {}: the largest packet "
-                                 "must fit",
-                                 bytes, limits.max_packet_size)});
-  };
-  at_least_a_packet("limits.max_output_bytes", limits.max_output_bytes);
-  at_least_a_packet("session.max_queued_bytes", limits.max_queued_bytes);
-  return found;
 }
 
 class Loader {
@@ -688,55 +594,6 @@ base::Result<Config, Errors> parse_config(std::string_view toml, std::string_vie
   Loader loader;
   loader.read_toml(toml, file_name);
   return loader.finish();
-}
-
-std::vector<ConfigError> validate(const Config& config) {
-  Errors errors;
-  for (auto& [keys, message] : conflicts(config)) errors.push_back({"", keys.front(), std::move(message)});
-  return errors;
-}
-
-// `held`: keys that wait for a restart although the table says they need none.
-static ConfigReload merge(const Config& old, const Config& fresh, const std::set<std::string>& held) {
-  ConfigReload result{old, {}, {}};
-  for (const auto& key : config_keys()) {
-    const ConfigValue value = key.get(fresh);
-    if (key.get(old) == value) continue;
-    const bool live = key.info.reload == Reload::Live && !held.contains(std::string(key.info.path));
-    if (live) key.set(result.config, value);
-    (live ? result.applied : result.needs_restart).emplace_back(key.info.path);
-  }
-  if (old.listeners.size() != fresh.listeners.size()) {
-    result.needs_restart.emplace_back("listener");
-    return result;
-  }
-  for (std::size_t i = 0; i < old.listeners.size(); ++i) {
-    for (const auto& key : listener_keys()) {
-      const ConfigValue value = key.get(fresh.listeners[i]);
-      if (key.get(old.listeners[i]) == value) continue;
-      std::string path = listener_path(i, key.info.path);
-      const bool live = key.info.reload == Reload::Live && !held.contains(path);
-      if (live) key.set(result.config.listeners[i], value);
-      (live ? result.applied : result.needs_restart).push_back(std::move(path));
-    }
-  }
-  return result;
-}
-
-// Old and fresh are each sound, yet fresh live values beside old ones that need a restart may not be: such a live
-// value then waits for the restart too.
-ConfigReload reload(const Config& old, const Config& fresh) {
-  std::set<std::string> held;
-  for (;;) {
-    ConfigReload result = merge(old, fresh, held);
-    const std::size_t held_before = held.size();
-    for (const Conflict& conflict : conflicts(result.config)) {
-      for (const std::string& key : conflict.keys) {
-        if (std::ranges::find(result.applied, key) != result.applied.end()) held.insert(key);
-      }
-    }
-    if (held.size() == held_before) return result;
-  }
 }
 
 }  // namespace vigil::server

@@ -156,7 +156,6 @@ void Shard::sync_wall_clock() {
 }
 
 // --- input
-// ------------------------------------------------------------------------------------------------------------
 
 // Each socket once: after a read the core may have asked to move or close the connection, and that has to be done
 // before more is read of it. What is left is reported again.

@@ -34,7 +34,6 @@ void Oracle::print(LinkId link, std::string_view direction, const mqtt::Packet& 
 }
 
 // --- what the core read
-// --------------------------------------------------------------------------------------------------------
 
 void Oracle::on_arrival(LinkId link, base::Bytes bytes, Instant now) {
   now_ = now;
@@ -253,7 +252,6 @@ void Oracle::unsubscribe_read(Conn& c, const mqtt::Unsubscribe& packet) {
 }
 
 // --- what the core wrote
-// -------------------------------------------------------------------------------------------------------
 
 void Oracle::on_write(LinkId link, base::Bytes bytes, Instant now) {
   now_ = now;

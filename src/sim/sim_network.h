@@ -31,8 +31,7 @@ class Link {
   Link(LinkProfile profile, std::uint64_t seed) : profile_(profile), random_(seed) {}
 
   // --- the client's side
-  // -------------------------------------------------------------------------------------------------- All return the
-  // times at which something will arrive, for the caller's event queue: deliver() is due then.
+  // All return the times at which something will arrive, for the caller's event queue: deliver() is due then.
   std::vector<base::Instant> client_send(base::Bytes bytes, base::Instant now);
   std::vector<base::Instant> client_end(StreamEnd end, base::Instant now);
   // Nothing passes any more, and what is under way is lost.
@@ -43,8 +42,7 @@ class Link {
   bool silent() const { return silent_; }
 
   // --- the broker's side
-  // -------------------------------------------------------------------------------------------------- How many bytes a
-  // write would take now.
+  // How many bytes a write would take now.
   std::size_t room() const;
   // At most room() bytes.
   std::vector<base::Instant> server_write(base::Bytes bytes, base::Instant now);
@@ -59,7 +57,6 @@ class Link {
   std::size_t outstanding() const { return outstanding_; }
 
   // --- the network
-  // --------------------------------------------------------------------------------------------------------
   struct Delivery {
     bool to_server = false;               // the broker has something new to read
     std::vector<std::uint8_t> to_client;  // read by the client at this moment

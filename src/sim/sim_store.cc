@@ -21,7 +21,6 @@ void SimStore::fail(std::string what) {
 void SimStore::saw(broker::Position position) { highest_position_ = std::max(highest_position_, position.sequence); }
 
 // --- a process
-// ------------------------------------------------------------------------------------------------------------
 
 void SimStore::submit(unsigned shard, broker::StoreBatch&& batch, base::Instant now) {
   if (batch.number != 0) {
@@ -85,7 +84,6 @@ base::Instant SimStore::unwritten_since() const {
 }
 
 // --- changes
-// ----------------------------------------------------------------------------------------------------------
 
 // Null for a session that has ended: what comes late for it is nobody's.
 SimStore::Stored* SimStore::part_of(broker::SessionKey key) {
@@ -171,7 +169,6 @@ void SimStore::change(broker::Change&& change) {
 }
 
 // --- queues
-// -------------------------------------------------------------------------------------------------------------
 
 broker::Loaded SimStore::load(const broker::LoadRequest& request) {
   broker::Loaded loaded{.session = request.session, .messages = {}, .next = 0};
@@ -219,7 +216,6 @@ broker::Swept SimStore::sweep(const broker::SweepRequest& request, base::Instant
 }
 
 // --- the start
-// ----------------------------------------------------------------------------------------------------------
 
 void SimStore::recover(base::Instant now, const std::function<void(broker::RecoveredFact&&)>& give) {
   for (const auto& [client_id, record] : presence_) give(broker::RecoveredPresence{client_id, record});
@@ -244,7 +240,6 @@ void SimStore::recover(base::Instant now, const std::function<void(broker::Recov
 }
 
 // --- for the oracle
-// -----------------------------------------------------------------------------------------------------
 
 std::size_t SimStore::messages() const {
   std::size_t sum = 0;

@@ -29,7 +29,6 @@ class SimStore {
   };
 
   // --- a process
-  // ----------------------------------------------------------------------------------------------------------
   void submit(unsigned shard, broker::StoreBatch&& batch, base::Instant now);
   // Something waits to be written.
   bool busy() const { return !waiting_.empty(); }
@@ -47,14 +46,12 @@ class SimStore {
   base::Instant unwritten_since() const;
 
   // --- the start of the next one
-  // ------------------------------------------------------------------------------------------
   // Presence, then retained messages, then sessions in the order of their keys. What has expired by then is left out.
   void recover(base::Instant now, const std::function<void(broker::RecoveredFact&&)>& give);
   // Above all positions that are stored.
   std::uint64_t next_position() const { return highest_position_ + 1; }
 
   // --- for the oracle
-  // --------------------------------------------------------------------------------------------------------
   std::size_t sessions() const { return sessions_.size(); }
   std::size_t messages() const;  // in queues
   // What an operator would call garbage: parts of sessions that are not there, parts held for no joint. Empty: none.

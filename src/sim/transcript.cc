@@ -56,7 +56,6 @@ std::optional<Expectation> parse_expectation(std::string_view line) {
 }
 
 // --- the stage: a prompt world and the clients of the script
-// -----------------------------------------------------------------
 
 class Stage final : public Observer {
  public:
@@ -429,7 +428,6 @@ void Stage::Client::on_closed(LinkId link, base::Instant) {
 }
 
 // --- comparing
-// -----------------------------------------------------------------------------------------------------------------
 
 struct Line {
   std::size_t number = 0;

@@ -47,7 +47,6 @@ void World::note(std::uint64_t kind, LinkId link, base::Bytes bytes) {
 }
 
 // --- time
-// -------------------------------------------------------------------------------------------------------------------
 
 void World::schedule(base::Instant when, EventKind kind, std::uint64_t a) {
   queue_.push({std::max(when, now_), sequence_++, kind, a, run_});
@@ -106,7 +105,6 @@ void World::dispatch(const Event& event) {
 }
 
 // --- clients
-// ----------------------------------------------------------------------------------------------------------------
 
 LinkId World::connect(Peer& peer, const LinkProfile& profile, unsigned shard) {
   const auto id = static_cast<LinkId>(links_.size());
@@ -160,7 +158,6 @@ void World::deliver(LinkId id) {
 }
 
 // --- the broker
-// -------------------------------------------------------------------------------------------------------------
 
 void World::wake(unsigned shard) { wake_at(shard, now_ + jitter(kMaxWakeUp / 4)); }
 
@@ -410,7 +407,6 @@ void World::take_mail(unsigned shard) {
 }
 
 // --- effects
-// ----------------------------------------------------------------------------------------------------------------
 
 void World::apply(unsigned shard) {
   ShardState& state = shards_[shard];

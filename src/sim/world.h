@@ -103,8 +103,7 @@ class World {
   const WorldOptions& options() const { return options_; }
 
   // --- clients
-  // ------------------------------------------------------------------------------------------------------------ Opens
-  // a connection to `shard`. The peer lives longer than the world, or detaches.
+  // Opens a connection to `shard`. The peer lives longer than the world, or detaches.
   LinkId connect(Peer& peer, const LinkProfile& profile, unsigned shard);
   void send(LinkId link, base::Bytes bytes);
   // Without a DISCONNECT of MQTT: that is for the peer to send.
@@ -115,8 +114,7 @@ class World {
   void detach(LinkId link);
 
   // --- the broker
-  // ----------------------------------------------------------------------------------------------------------- The
-  // shard takes no turn for this long.
+  // The shard takes no turn for this long.
   void stall(unsigned shard, base::Duration length);
   // In the shard's next turn. False if the client is not connected now.
   bool kick(std::string_view client_id);
@@ -150,7 +148,6 @@ class World {
   unsigned shard_of(LinkId link) const { return links_[link].shard; }
 
   // --- time
-  // -----------------------------------------------------------------------------------------------------------------
   void at(base::Instant when, std::function<void()> what);
   void after(base::Duration delay, std::function<void()> what) { at(now_ + delay, std::move(what)); }
   // Runs everything up to and including that moment.

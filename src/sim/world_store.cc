@@ -37,7 +37,6 @@ void World::build_shards() {
 }
 
 // --- the store at work
-// --------------------------------------------------------------------------------------------------
 
 // Before any mail of the turn is posted: receipts follow what they stand for.
 void World::hand_over(unsigned shard) {
@@ -89,7 +88,6 @@ std::uint64_t World::dropped() const {
 }
 
 // --- crash and restart
-// --------------------------------------------------------------------------------------------------
 
 // What waits to be written may have waited before, as a joint change, for a shard that was stalled, and so on.
 base::Instant World::stored_before() const {

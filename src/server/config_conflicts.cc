@@ -1,0 +1,64 @@
+#include "server/config_conflicts.h"
+
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace vigil::server {
+
+std::string listener_path(std::size_t index, std::string_view name) {
+  return fmt::format("listener.{}.{}", index, name);
+}
+
+std::vector<Conflict> conflicts(const Config& config) {
+  std::vector<Conflict> found;
+  std::map<std::string, std::string> taken;  // address: the listener that has it
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const ListenerConfig& listener = config.listeners[i];
+    const std::string itself = fmt::format("listener.{}", i);
+    const std::vector<std::string> bind = {listener_path(i, "bind"), itself};
+    if (!names.insert(listener.name).second) {
+      found.push_back(
+          {{listener_path(i, "name"), itself},
+           fmt::format("found \"{}\" a second time, expected a name of its own for each listener", listener.name)});
+    }
+    for (const BindAddress& address : listener.bind) {
+      if (address.is_loopback() || config.allow_anonymous_remote) continue;
+      found.push_back(
+          {bind, fmt::format("other machines can reach {}, and anybody on them could connect, read and write, because "
+                             "no authentication is configured. Set security.allow_anonymous_remote = true (or "
+                             "VIGILMQ_SECURITY__ALLOW_ANONYMOUS_REMOTE=true) if that is what you want, or listen on "
+                             "127.0.0.1 and [::1] only",
+                             address.text())});
+    }
+    for (const auto& [endpoint, if_available] : listener.endpoints()) {
+      // Port 0 is another one each time.
+      if (endpoint.port() == 0 && !endpoint.is_unix()) continue;
+      const auto [at, is_new] = taken.try_emplace(endpoint.text(), listener.name);
+      if (is_new) continue;
+      found.push_back({bind, fmt::format("{} is taken already, by the listener \"{}\"", at->first, at->second)});
+    }
+  }
+  // One message must always fit, or it would wait for ever.
+  const broker::Limits& limits = config.limits;
+  const auto at_least_a_packet = [&](std::string_view key, std::uint64_t bytes) {
+    if (bytes >= limits.max_packet_size) return;
+    found.push_back({{std::string(key), "limits.max_packet_size"},
+                     fmt::format("found {}, expected at least limits.max_packet_size, which is {}: the largest packet "
+                                 "must fit",
+                                 bytes, limits.max_packet_size)});
+  };
+  at_least_a_packet("limits.max_output_bytes", limits.max_output_bytes);
+  at_least_a_packet("session.max_queued_bytes", limits.max_queued_bytes);
+  return found;
+}
+
+std::vector<ConfigError> validate(const Config& config) {
+  std::vector<ConfigError> errors;
+  for (auto& [keys, message] : conflicts(config)) errors.push_back({"", keys.front(), std::move(message)});
+  return errors;
+}
+
+}  // namespace vigil::server
