@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 
 #include "base/compact.h"
+#include "broker/outcome.h"
 #include "mqtt/packet.h"
 
 namespace vigil::broker {
@@ -18,8 +18,8 @@ class AckQueue {
     mqtt::PacketId packet_id = 0;
     mqtt::ReasonCode reason = mqtt::ReasonCode::Success;
     std::uint32_t waiting = 0;  // receivers that have not answered
-    bool matched = false;       // somebody had a matching subscription
-    std::uint64_t needs = 0;    // the batch that must be stored before; 0: none
+    Outcome outcome = Outcome::NoSubscriber;
+    std::uint64_t needs = 0;  // the batch that must be stored before; 0: none
   };
 
   bool empty() const { return !entries_ || entries_->empty(); }
@@ -37,17 +37,22 @@ class AckQueue {
   std::size_t pubacks() const { return pubacks_; }
 
   // A receiver has answered. Unknown sequences are ignored.
-  void receipt(std::uint32_t sequence, bool matched) {
+  void receipt(std::uint32_t sequence, Outcome outcome) {
     const std::uint32_t i = sequence - first_;
     if (i >= size()) return;
     Entry& entry = (*entries_)[i];
     if (entry.waiting == 0) return;
     --entry.waiting;
-    entry.matched |= matched;
+    entry.outcome = best(entry.outcome, outcome);
   }
-  // The next acknowledgement that may leave now that all batches up to `stored` are written, if any.
-  std::optional<Entry> pop_ready(std::uint64_t stored) {
-    if (empty() || entries_->front().waiting > 0 || entries_->front().needs > stored) return std::nullopt;
+  // The next acknowledgement that may leave now that all batches up to `stored` are written, or null. It stays in the
+  // queue, and may be made to wait again, until pop().
+  Entry* ready(std::uint64_t stored) {
+    if (empty() || entries_->front().waiting > 0 || entries_->front().needs > stored) return nullptr;
+    return &entries_->front();
+  }
+  // REQUIRES: not empty.
+  Entry pop() {
     const Entry entry = entries_->front();
     entries_->pop_front();
     ++first_;

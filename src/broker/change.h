@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "broker/delivery.h"
+#include "broker/expiry_counts.h"
 #include "broker/ids.h"
 #include "broker/message.h"
 #include "broker/moment.h"
@@ -112,6 +113,19 @@ struct Dequeue {
   Kept kept = Kept::Unknown;
 };
 
+// A message of the queue goes to the client under another packet identifier than that of its number.
+struct PutPacketId {
+  SessionKey session;
+  std::uint64_t number = 0;
+  mqtt::PacketId packet_id = 0;
+};
+
+// The message is done with.
+struct DropPacketId {
+  SessionKey session;
+  std::uint64_t number = 0;
+};
+
 // A QoS 2 message with this packet identifier was taken from the client, and has not been released [MQTT-4.3.3-10].
 struct PutUnreleased {
   SessionKey session;
@@ -141,8 +155,9 @@ struct DropPresence {
   std::string client_id;
 };
 
-using Change = std::variant<PutSession, EndSession, PutSubscription, DropSubscription, Enqueue, Release, Dequeue,
-                            PutUnreleased, DropUnreleased, PutRetained, DropRetained, PutPresence, DropPresence>;
+using Change =
+    std::variant<PutSession, EndSession, PutSubscription, DropSubscription, Enqueue, Release, Dequeue, PutPacketId,
+                 DropPacketId, PutUnreleased, DropUnreleased, PutRetained, DropRetained, PutPresence, DropPresence>;
 
 // The session that a change is about; none for those that are about no session, or about the whole of one.
 inline const SessionKey* session_of(const Change& change) {
@@ -235,11 +250,13 @@ struct RecoveredSession {
   PutSession session;
   std::vector<PutSubscription> subscriptions;
   std::vector<mqtt::PacketId> unreleased;
+  std::vector<PutPacketId> packet_ids;
   // Its messages stay on disk until they are loaded.
   std::uint64_t queued = 0;
   std::uint64_t queued_bytes = 0;  // as Message::size() counts
   std::uint64_t first_number = 0;  // of those queued
   std::uint64_t last_number = 0;
+  ExpiryCounts expiring;  // of those queued
 };
 
 struct RecoveredRetained {

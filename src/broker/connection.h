@@ -58,11 +58,14 @@ struct Connection {
   bool at_risk : 1 = false;
   bool blocked : 1 = false;  // its output was full: deliveries wait
   bool reauthenticating : 1 = false;
-  bool behind : 1 = false;                // complete packets wait as unfinished for Shard::catch_up()
+  bool behind : 1 = false;     // complete packets wait as unfinished for Shard::catch_up()
+  bool owed_much : 1 = false;  // and they wait because it is owed many answers
+  bool bridge : 1 = false;     // said with a bit of CONNECT that it is a bridge
+  bool subscription_limit_logged : 1 = false;
   std::uint16_t receive_maximum = 65535;  // the client's
   std::uint16_t topic_alias_maximum = 0;  // the client's
   std::uint32_t maximum_packet_size = 0;  // the client's; 0: none
-  std::uint32_t pending_subacks = 0;      // that wait for other shards
+  std::uint32_t pending_answers = 0;      // SUBACK, UNSUBACK and PUBREL that wait for other shards or for the store
 
   KeepAlive keep_alive;
   base::TimerId timer;            // connect timeout, then keep alive

@@ -60,15 +60,15 @@ DeliveryState& Shard::delivery_of(Session& s) {
   return *s.delivery;
 }
 
-bool Shard::window_open(const Connection& c, DeliveryState& d, std::uint64_t number) const {
+bool Shard::window_open(const Connection& c, const DeliveryState& d) const {
   const std::size_t window = std::min(c.receive_maximum, limits().max_inflight);
-  return d.inflight.in_window() < window && d.inflight.resent() == d.inflight.size() && d.inflight.has_free_id(number);
+  return d.inflight.in_window() < window && d.inflight.resent() == d.inflight.size();
 }
 
-void Shard::deliver(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
+Outcome Shard::deliver(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
   if (!s.connected()) {
-    if (terms.qos != QoS::AtMostOnce || limits().queue_qos0_offline) enqueue(sid, s, message, terms, now);
-    return;
+    if (terms.qos == QoS::AtMostOnce && !limits().queue_qos0_offline) return Outcome::Taken;
+    return enqueue(sid, s, message, terms, now);
   }
   Connection& c = connections_.at(s.connection);
   const bool has_room = room(c);
@@ -83,14 +83,13 @@ void Shard::deliver(SessionId sid, Session& s, const MessagePtr& message, const 
     } else {
       send_publish(s.connection, c, message, terms, 0, false, now);
     }
-    return;
+    return Outcome::Taken;
   }
   DeliveryState& d = delivery_of(s);
   // What must be stored before it is sent waits in the queue for that.
   const bool stored_first = s.durable && (sink_ != nullptr || message->qos() == QoS::ExactlyOnce);
-  if (!has_room || s.queued() > 0 || stored_first || !window_open(c, d, d.next_number)) {
-    enqueue(sid, s, message, terms, now);
-    return;
+  if (!has_room || s.queued() > 0 || stored_first || !window_open(c, d) || !d.inflight.has_free_id(d.next_number)) {
+    return enqueue(sid, s, message, terms, now);
   }
   Delivery delivery{message, terms};
   if (s.durable) {
@@ -99,6 +98,7 @@ void Shard::deliver(SessionId sid, Session& s, const MessagePtr& message, const 
     emit(Enqueue{s.key, delivery.number, message, terms});
   }
   launch(sid, s, c, std::move(delivery), now);
+  return Outcome::Taken;
 }
 
 bool Shard::launch(SessionId /*sid*/, Session& s, Connection& c, Delivery&& delivery, base::Instant now) {
@@ -135,46 +135,84 @@ void Shard::send_pubrel(ConnectionId id, Connection& c, mqtt::PacketId packet_id
   answer_when_stored(id, c, needs, packet);
 }
 
-// Expired messages make room for others. Looked for once a second at most: a full queue must not cost its length for
-// every message.
+// Removes expired messages. Not more often than sweep_every: it costs the length of the queue.
 void Shard::drop_expired(SessionId sid, Session& s, base::Instant now) {
   DeliveryState& d = *s.delivery;
-  if (now < d.next_sweep) return;
-  d.next_sweep = now + base::seconds(1);
-  if (d.tail.messages > 0 && !d.tail.sweeping && !d.tail.loading && now >= std::min(d.tail.expires, d.tail.look_at)) {
+  if (now < d.next_sweep || d.tail.sweeping) return;
+  const bool on_disk = d.tail.messages > 0 && !d.tail.loading && d.expiring.expired(now).messages > 0;
+  if (on_disk) {
     d.tail.sweeping = true;
-    d.tail.look_at = now + d.tail.look_every;
-    if (d.tail.expires <= now) d.tail.expires = base::Instant::never();
     batch().sweeps.push_back({sid, s.key, std::max(d.tail.from, d.sent_below)});
   }
+  const std::size_t before = d.queue.size();
   drop_queued(s, [&](const Delivery& waiting) {
     if (waiting.needs == kPending || !d.expired(waiting, now)) return false;
     ++stats_.publish_expired;
     return true;
   });
+  swept_some(d, d.queue.size() < before || on_disk, now);
 }
 
-bool Shard::queue_has_room(const DeliveryState& d, std::size_t size, bool retained_at_subscribe) const {
-  const std::size_t others = d.queue.size() - d.retained_waiting + d.tail.messages;
+// What may have been sent at QoS 2 stays although it has expired: looking for such again and again would be in vain.
+void Shard::swept_some(DeliveryState& d, bool found, base::Instant now) {
+  constexpr base::Duration kMostRarely = base::seconds(64);
+  d.sweep_every = found ? base::seconds(1) : std::min(2 * d.sweep_every, kMostRarely);
+  d.next_sweep = now + d.sweep_every;
+}
+
+// While the client is away nobody else would look for what has expired.
+void Shard::arm_sweep(SessionId sid, Session& s) {
+  if (!s.delivery || s.connected()) return;
+  DeliveryState& d = *s.delivery;
+  if (d.expiring.empty() || d.tail.sweeping) return;
+  const base::Instant due = std::max(d.expiring.earliest(), d.next_sweep);
+  if (d.sweep_timer && d.sweep_due <= due) return;
+  stop(d.sweep_timer);
+  d.sweep_timer = arm(due, TimerKind::Sweep, sid.value());
+  d.sweep_due = due;
+}
+
+void Shard::sweep_timer(SessionId sid, base::Instant now) {
+  Session* s = sessions_.find(sid);
+  if (s == nullptr || !s->delivery) return;
+  s->delivery->sweep_timer = {};
+  if (s->connected()) return;
+  drop_expired(sid, *s, now);
+  arm_sweep(sid, *s);
+}
+
+bool Shard::queue_has_room(const DeliveryState& d, std::size_t size, bool retained_at_subscribe,
+                           base::Instant now) const {
   // What a new subscription is owed at once is bounded by how much is retained, however often it is asked for.
   if (retained_at_subscribe)
     return d.retained_waiting < std::max<std::size_t>(limits().max_queued_messages, retained_count_);
-  return others < limits().max_queued_messages && d.queued_bytes + d.tail.bytes + size <= limits().max_queued_bytes;
+  const std::size_t messages = d.queue.size() - d.retained_waiting + d.tail.messages;
+  const std::uint64_t bytes = d.queued_bytes + d.tail.bytes + size;
+  if (messages < limits().max_queued_messages && bytes <= limits().max_queued_bytes) return true;
+  // Expired messages do not count; until they are removed there may be as many of them as of others.
+  const ExpiryCounts::Sum expired = d.expiring.expired(now);
+  return messages < 2 * std::size_t{limits().max_queued_messages} && bytes <= 2 * limits().max_queued_bytes &&
+         messages - std::min<std::uint64_t>(messages, expired.messages) < limits().max_queued_messages &&
+         bytes - std::min(bytes, expired.bytes) <= limits().max_queued_bytes;
 }
 
-void Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
+Outcome Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now) {
   DeliveryState& d = delivery_of(s);
-  if (!queue_has_room(d, message->size(), false)) drop_expired(sid, s, now);
-  if (!queue_has_room(d, message->size(), terms.retained_at_subscribe)) {
+  const std::size_t messages = d.queue.size() - d.retained_waiting + d.tail.messages;
+  const bool full = messages >= limits().max_queued_messages ||
+                    d.queued_bytes + d.tail.bytes + message->size() > limits().max_queued_bytes;
+  if (full) drop_expired(sid, s, now);
+  if (!queue_has_room(d, message->size(), terms.retained_at_subscribe, now)) {
     ++stats_.publish_dropped;
     if (!s.overflow_logged) {
       s.overflow_logged = true;
       log(LogLevel::Warn, "queue_full",
-          fmt::format("Queue of client {} is full ({} messages, {} bytes): further messages for it are dropped.",
+          fmt::format("Queue of client {} is full ({} messages, {} bytes): further messages for it are dropped "
+                      "(session.max_queued_messages, session.max_queued_bytes).",
                       printable(s.client_id), s.queued(), d.queued_bytes + d.tail.bytes),
           {{"clientId", s.client_id.str()}});
     }
-    return;
+    return Outcome::Dropped;
   }
   ++stats_.queued_messages;
   Delivery delivery{message, terms};
@@ -187,17 +225,22 @@ void Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, const 
     if (belongs_on_disk(s, delivery)) {
       stats_.queued_bytes += message->size();
       append_to_tail(d.tail, delivery);
-      return;
+      d.expiring.add(message->expires(), message->size());
+      arm_sweep(sid, s);
+      return Outcome::Taken;
     }
   }
   if (!terms.retained_at_subscribe) {
     d.queued_bytes += message->size();
     stats_.queued_bytes += message->size();
+    d.expiring.add(message->expires(), message->size());
+    arm_sweep(sid, s);
   } else {
     ++d.retained_waiting;
   }
   if (terms.qos == QoS::AtMostOnce) ++d.unnumbered_waiting;
   d.queue.push_back(std::move(delivery));
+  return Outcome::Taken;
 }
 
 void Shard::unqueue(Session& s, const Delivery& delivery) {
@@ -210,6 +253,21 @@ void Shard::unqueue(Session& s, const Delivery& delivery) {
   if (!delivery.message) return;
   s.delivery->queued_bytes -= delivery.message->size();
   stats_.queued_bytes -= delivery.message->size();
+  s.delivery->expiring.remove(delivery.message->expires(), delivery.message->size());
+}
+
+// Chooses a packet identifier for the message that goes next, where an unacknowledged one still uses that of its
+// number. False if the message has to wait: after a restart it must go under the same identifier, so the store has to
+// know it.
+bool Shard::identify(SessionId sid, Session& s, Delivery& next) {
+  DeliveryState& d = *s.delivery;
+  if (next.packet_id != 0 || d.inflight.has_free_id(next.number != 0 ? next.number : d.next_number)) return true;
+  next.packet_id = d.inflight.free_id();
+  if (!next.stored) return true;
+  emit(PutPacketId{s.key, next.number, next.packet_id});
+  next.needs = needs();
+  wait_for_store(sid, next);
+  return next.needs <= stored_;
 }
 
 void Shard::pump(SessionId sid, Session& s, base::Instant now) {
@@ -251,7 +309,7 @@ void Shard::pump(SessionId sid, Session& s, base::Instant now) {
         c.blocked = true;
         return;
       }
-      if (numbered && !window_open(c, d, front.number != 0 ? front.number : d.next_number)) return;
+      if (numbered && (!window_open(c, d) || !identify(sid, s, front))) return;
     }
     unqueue(s, front);
     Delivery delivery = std::move(front);
@@ -407,12 +465,10 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
   if (!s.delivery) return;
   DeliveryState& d = *s.delivery;
   const auto group_of = [&](std::uint32_t number) -> topics::InterestIndex::Group* {
-    for (const HeldSubscription& held : s.subscriptions) {
-      if (held.number != number) continue;
-      const auto filter = mqtt::TopicFilter::parse(held.text);
-      return interest_.find_group(filter->group, filter->filter);
-    }
-    return nullptr;
+    const OwnSubscription* own = s.find_subscription(number);
+    if (own == nullptr) return nullptr;
+    const auto filter = mqtt::TopicFilter::parse(own->text);
+    return interest_.find_group(filter->group, filter->filter);
   };
   const auto somebody_else = [&](const topics::InterestIndex::Group& group) {
     for (unsigned target = 0; target < setup_.shards; ++target) {
@@ -437,8 +493,7 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
   });
   drop_queued(s, taken_away);
   for (auto& [group, message] : moved) {
-    bool matched = false;
-    if (const auto target = share_target(*group, 0, message, matched, now)) {
+    if (const SharePlace place = share_out(*group, 0, message, now); place.elsewhere) {
       PublishMail mail;
       mail.message = message;
       if (sink_ != nullptr) {
@@ -446,7 +501,7 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
         ++sink_->waiting;
       }
       mail.shares.push_back({std::string(group->group()), std::string(group->filter())});
-      post(*target, std::move(mail));
+      post(*place.elsewhere, std::move(mail));
     }
   }
 }

@@ -34,6 +34,7 @@ struct Delivery {
   bool stored = false;    // the store has it, or will
   bool released = false;  // came from the store as a QoS 2 message that the client has
   Kept kept = Kept::Unknown;
+  mqtt::PacketId packet_id = 0;  // not that of its number, which an older message uses; 0: that of its number
 };
 
 }  // namespace vigil::broker

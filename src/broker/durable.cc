@@ -112,6 +112,7 @@ void Shard::store_session(SessionId sid, Session& s, base::Instant now) {
 
 void Shard::dequeued(const Session& s, const Delivery& delivery, bool released) {
   if (!delivery.stored) return;
+  if (delivery.packet_id != 0) emit(DropPacketId{s.key, delivery.number});
   emit(Dequeue{s.key, delivery.number, delivery.message ? delivery.message->position() : Position{}, released,
                delivery.kept});
 }
@@ -207,11 +208,11 @@ void Shard::commit_changes(Joint& joint) {
   for (const SessionKey& key : joint.ended) emit_end(key);
 }
 
-void Shard::joint_receipt(JointId id, bool matched) {
+void Shard::joint_receipt(JointId id, Outcome outcome) {
   const auto found = joints_.find(id);
   if (found == joints_.end() || found->second.waiting == 0) return;
   Joint& joint = found->second;
-  joint.matched |= matched;
+  joint.outcome = best(joint.outcome, outcome);
   if (--joint.waiting > 0) return;
   open_batch();
   commit_changes(joint);
@@ -227,7 +228,7 @@ void Shard::joint_stored(JointId id, base::Instant now) {
   for (const auto& [connection, sequence] : joint.acks) {
     Connection* c = connections_.find(connection);
     if (c == nullptr) continue;
-    c->acks.receipt(sequence, joint.matched);
+    c->acks.receipt(sequence, joint.outcome);
     settle_acks(connection, *c);
   }
   for (const auto& [sid, number] : joint.held) {
@@ -271,16 +272,17 @@ void Shard::answer_when_stored(ConnectionId id, Connection& c, std::uint64_t nee
     out.insert(out.end(), packet.begin(), packet.end());
     return;
   }
+  ++c.pending_answers;
   answers_.push_back({needs, id, {packet.begin(), packet.end()}});
 }
 
-void Shard::send_receipt(ShardId to, const ReceiptToken& token, bool matched, std::uint64_t needs) {
+void Shard::send_receipt(ShardId to, const ReceiptToken& token, Outcome outcome, std::uint64_t needs) {
   // A joint change is the store's to complete.
   if (token.joint != 0 || needs <= stored_) {
-    post(to, ReceiptMail{token, matched});
+    post(to, ReceiptMail{token, outcome});
     return;
   }
-  receipts_.push_back({last_batch_, to, {token, matched}});
+  receipts_.push_back({last_batch_, to, {token, outcome}});
 }
 
 void Shard::stored(Stored&& answer, base::Instant now) {
@@ -306,6 +308,7 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     const PendingAnswer& answer_due = answers_.front();
     Connection* c = connections_.find(answer_due.connection);
     if (c == nullptr) continue;
+    answered(answer_due.connection);
     auto& out = control_lane(answer_due.connection, *c);
     out.insert(out.end(), answer_due.packet.begin(), answer_due.packet.end());
   }
@@ -339,7 +342,6 @@ void Shard::wait_for_store(SessionId sid, const Delivery& delivery) {
 void Shard::append_to_tail(DeliveryState::Tail& tail, const Delivery& delivery) {
   if (tail.messages == 0 && !tail.loading) tail.from = delivery.number;
   ++tail.messages;
-  if (delivery.message) tail.expires = std::min(tail.expires, delivery.message->expires());
   tail.bytes += delivery.message ? delivery.message->size() : 0;
   if (delivery.needs == kPending) ++tail.unstored;
   tail.grew = true;
@@ -359,6 +361,8 @@ void Shard::page_out(Session& s) {
     if (!waiting.stored) return false;
     unqueue(s, waiting);
     append_to_tail(paged, waiting);
+    if (waiting.message) d.expiring.add(waiting.message->expires(), waiting.message->size());
+    if (waiting.packet_id != 0) d.packet_ids.emplace_back(waiting.number, waiting.packet_id);
     return true;
   });
   d.queue.erase(end, d.queue.end());
@@ -369,7 +373,6 @@ void Shard::page_out(Session& s) {
   d.tail.messages += paged.messages;
   d.tail.bytes += paged.bytes;
   d.tail.unstored += paged.unstored;
-  d.tail.expires = std::min(d.tail.expires, paged.expires);
 }
 
 // Asks for the next messages that are on disk only, when there is room for them.
@@ -407,6 +410,7 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
       --tail.messages;
     } else {
       ++stats_.queued_messages;
+      if (m.message) d.expiring.add(m.message->expires(), size);
     }
     const std::size_t known = std::min<std::size_t>(tail.bytes, size);
     tail.bytes -= known;
@@ -417,8 +421,18 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
     // The store keeps nothing of a released one but its number.
     if (m.released) m.terms.qos = mqtt::QoS::ExactlyOnce;
     if (m.terms.qos == mqtt::QoS::AtMostOnce) ++d.unnumbered_waiting;
-    d.queue.push_back(
-        {std::move(m.message), std::move(m.terms), m.number, 0, /*stored=*/true, /*released=*/m.released, m.kept});
+    Delivery& delivery = d.queue.emplace_back();
+    delivery.message = std::move(m.message);
+    delivery.terms = std::move(m.terms);
+    delivery.number = m.number;
+    delivery.stored = true;
+    delivery.released = m.released;
+    delivery.kept = m.kept;
+    const auto known_id = std::ranges::find(d.packet_ids, m.number, [](const auto& one) { return one.first; });
+    if (known_id != d.packet_ids.end()) {
+      delivery.packet_id = known_id->second;
+      d.packet_ids.erase(known_id);
+    }
   }
   if (answer.failed) {
     // Nothing may overtake what cannot be read: all that comes waits behind it.
@@ -432,14 +446,24 @@ void Shard::loaded(Loaded&& answer, base::Instant now) {
   if (answer.next != 0) {
     tail.from = std::min(answer.next, tail.asked_below);
   } else if (!tail.grew) {
+    const bool were_counted = tail.messages > 0;  // and are not there
     stats_.queued_messages -= tail.messages;
     stats_.queued_bytes -= tail.bytes;
     tail.messages = tail.bytes = 0;
+    if (were_counted) count_expiring(d);
   }
   if (s->connected()) {
     pump(answer.session, *s, now);
   } else {
     load_more(answer.session, *s);
+  }
+}
+
+void Shard::count_expiring(DeliveryState& d) {
+  d.expiring.clear();
+  for (const Delivery& waiting : d.queue) {
+    if (!waiting.message || waiting.terms.retained_at_subscribe) continue;
+    d.expiring.add(waiting.message->expires(), waiting.message->size());
   }
 }
 
@@ -450,13 +474,12 @@ void Shard::reload_timer(SessionId sid) {
   load_more(sid, *s);
 }
 
-void Shard::swept(const Swept& swept, base::Instant /*now*/) {
+void Shard::swept(const Swept& swept, base::Instant now) {
   Session* s = sessions_.find(swept.session);
   if (s == nullptr || !s->delivery) return;
   DeliveryState::Tail& tail = s->delivery->tail;
   tail.sweeping = false;
-  constexpr base::Duration kMostRarely = base::seconds(64);
-  tail.look_every = swept.messages > 0 ? base::seconds(1) : std::min(2 * tail.look_every, kMostRarely);
+  swept_some(*s->delivery, swept.messages > 0, now);
   const std::uint64_t messages = std::min(tail.messages, swept.messages);
   const std::uint64_t bytes = std::min(tail.bytes, swept.bytes);
   tail.messages -= messages;
@@ -464,6 +487,8 @@ void Shard::swept(const Swept& swept, base::Instant /*now*/) {
   stats_.queued_messages -= messages;
   stats_.queued_bytes -= bytes;
   stats_.publish_expired += messages;
+  s->delivery->expiring.remove_first(messages, bytes);
+  arm_sweep(swept.session, *s);
 }
 
 // --- the start
@@ -545,6 +570,8 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     d.tail.messages = stored.queued;
     d.tail.bytes = stored.queued_bytes;
     d.tail.from = stored.first_number;
+    d.expiring = std::move(stored.expiring);
+    for (const PutPacketId& one : stored.packet_ids) d.packet_ids.emplace_back(one.number, one.packet_id);
     stats_.queued_messages += stored.queued;
     stats_.queued_bytes += stored.queued_bytes;
   }
@@ -567,7 +594,9 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
 // What fell due meanwhile finds all who are to hear of it: only now do timers run.
 void Shard::recovered(base::Instant /*now*/) {
   sessions_.for_each([this](SessionId sid, Session& s) {
-    if (!s.connected()) arm_session(sid, s);
+    if (s.connected()) return;
+    arm_session(sid, s);
+    arm_sweep(sid, s);
   });
 }
 
@@ -580,7 +609,7 @@ void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& hel
   subscription.options = held.options;
   const auto added = subscriptions_.add(*filter, subscription);
   s.next_subscription = std::max(s.next_subscription, held.number + 1);
-  s.subscriptions.push_back({base::Text(held.text), held.number, filter->shared()});
+  s.add_subscription(held.text, held.number, filter->shared());
   if (filter->shared()) {
     ++s.shared_subscriptions;
     ++stats_.shared_subscriptions;

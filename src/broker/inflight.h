@@ -1,8 +1,9 @@
 // QoS 1 and 2 messages on their way to one client, oldest first, until they are acknowledged (4.3, 4.4).
 //
-// Owned by its session; lives on over connections. A message's number gives its packet identifier, and numbers rise, so
-// the list is in cyclic order of identifiers and an acknowledgement finds its message by bisection. The same number
-// gives the same identifier after a restart.
+// Owned by its session; lives on over connections. Numbers rise, so a message is found by its number with a bisection.
+// Its packet identifier is that of its number, 1 to 65535 in turn, so that the same message has the same identifier
+// after a restart without anything being stored. Where that identifier is still used by an older message, which its
+// client has not acknowledged, the caller chooses another one with free_id(), and stores which.
 //
 //   QoS 1:  Published ── PUBACK ──► gone
 //   QoS 2:  Published ── PUBREC ──► Released ── PUBCOMP ──► gone
@@ -10,8 +11,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include <boost/container/devector.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
 
 #include "broker/delivery.h"
 #include "mqtt/types.h"
@@ -33,19 +36,33 @@ class Inflight {
   bool empty() const { return entries_.empty(); }
   Entry& operator[](std::size_t i) { return entries_[i]; }
 
-  // The packet identifier of a number: 1..65535 in turn.
+  // The identifier that goes with a number.
   static mqtt::PacketId packet_id_of(std::uint64_t number) {
     return static_cast<mqtt::PacketId>((number - 1) % kIdentifiers + 1);
   }
-  // Whether the identifier of this number is free. Even with a window as large as the numbers, the oldest one is never
-  // used twice.
+  // Whether the identifier that goes with this number is free. REQUIRES: the number is above all others here.
   bool has_free_id(std::uint64_t number) const {
-    return entries_.empty() || number - entries_.front().delivery.number < kIdentifiers;
+    if (!ids_ && (entries_.empty() || number - entries_.front().delivery.number < kIdentifiers)) return true;
+    return index_of(packet_id_of(number)) == SIZE_MAX;
   }
-  // Its number is above all others here, and has_free_id(number).
+  // An identifier that no message here uses [MQTT-2.2.1-4]. REQUIRES: size() < 65535.
+  mqtt::PacketId free_id() {
+    index_ids();
+    do {
+      last_free_ = last_free_ % kIdentifiers + 1;
+    } while (ids_->contains(static_cast<mqtt::PacketId>(last_free_)));
+    return static_cast<mqtt::PacketId>(last_free_);
+  }
+  // With the identifier that the delivery names, or the one of its number; it is free. REQUIRES: its number is above
+  // all others here.
   Entry& add(Delivery&& delivery) {
+    const mqtt::PacketId usual = packet_id_of(delivery.number);
+    const mqtt::PacketId id = delivery.packet_id != 0 ? delivery.packet_id : usual;
+    if (id != usual || !has_free_id(delivery.number) || spans_a_round(delivery.number)) index_ids();
+    if (id != usual) ++unusual_;
+    if (ids_) ids_->emplace(id, delivery.number);
     Entry& entry = entries_.emplace_back();
-    entry.packet_id = packet_id_of(delivery.number);
+    entry.packet_id = id;
     entry.delivery = std::move(delivery);
     return entry;
   }
@@ -60,12 +77,14 @@ class Inflight {
   }
   void erase_at(std::size_t i) {
     if (entries_[i].in_window) --in_window_;
+    forget_id(entries_[i]);
     if (i == 0) {
       entries_.pop_front();
     } else {
       entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
     }
     if (i < resent_) --resent_;
+    if (ids_ && is_regular()) ids_.reset();
   }
   // In one pass; returns how many.
   template <class F>
@@ -78,10 +97,12 @@ class Inflight {
       if (!gone(entry)) return false;
       if (was_resent) --resent;
       if (entry.in_window) --in_window_;
+      forget_id(entry);
       return true;
     });
     entries_.erase(end, entries_.end());
     resent_ = resent;
+    if (ids_ && is_regular()) ids_.reset();
     return before - entries_.size();
   }
   // The message is on its way on this connection.
@@ -106,8 +127,39 @@ class Inflight {
   }
 
  private:
+  static constexpr std::uint64_t kIdentifiers = 65'535;
+  // Numbers by identifier; kept only while identifiers are not in the cyclic order of the numbers.
+  using Ids = boost::unordered_flat_map<mqtt::PacketId, std::uint64_t>;
+
+  bool spans_a_round(std::uint64_t number) const {
+    return !entries_.empty() && number - entries_.front().delivery.number >= kIdentifiers;
+  }
+  bool is_regular() const {
+    return unusual_ == 0 && (entries_.empty() || !spans_a_round(entries_.back().delivery.number));
+  }
+  void index_ids() {
+    if (ids_) return;
+    ids_ = std::make_unique<Ids>();
+    for (const Entry& entry : entries_) ids_->emplace(entry.packet_id, entry.delivery.number);
+    // Far from the identifiers that come next: they would find it used.
+    if (last_free_ == 0 && !entries_.empty())
+      last_free_ = (entries_.back().packet_id + kIdentifiers / 2) % kIdentifiers;
+  }
+  void forget_id(const Entry& entry) {
+    if (!ids_) return;
+    ids_->erase(entry.packet_id);
+    if (entry.packet_id != packet_id_of(entry.delivery.number)) --unusual_;
+  }
+
   std::size_t index_of(mqtt::PacketId id) const {
     if (entries_.empty() || id == 0) return SIZE_MAX;
+    if (ids_) {
+      const auto known = ids_->find(id);
+      if (known == ids_->end()) return SIZE_MAX;
+      const auto at = std::lower_bound(entries_.begin(), entries_.end(), known->second,
+                                       [](const Entry& e, std::uint64_t number) { return e.delivery.number < number; });
+      return static_cast<std::size_t>(at - entries_.begin());
+    }
     const mqtt::PacketId first = entries_.front().packet_id;
     // Identifiers go round 1..65535.
     const auto distance = [first](mqtt::PacketId to) -> unsigned {
@@ -118,10 +170,12 @@ class Inflight {
     return it != entries_.end() && it->packet_id == id ? static_cast<std::size_t>(it - entries_.begin()) : SIZE_MAX;
   }
 
-  static constexpr std::uint64_t kIdentifiers = 65'535;
   boost::container::devector<Entry> entries_;
   std::size_t resent_ = 0;
   std::size_t in_window_ = 0;
+  std::unique_ptr<Ids> ids_;
+  std::uint32_t unusual_ = 0;  // entries whose identifier is not that of their number
+  std::uint64_t last_free_ = 0;
 };
 
 }  // namespace vigil::broker

@@ -172,6 +172,7 @@ void Shard::client_away(SessionId sid, Session& s, const Departure& departure, b
   if (departure.cause != DisconnectReason::SessionTakenOver) {
     redistribute(s, false, now);
     page_out(s);
+    arm_sweep(sid, s);
   }
   s.expires = s.expiry_s == mqtt::kNoSessionExpiry ? base::Instant::never() : now + base::seconds(s.expiry_s);
   if (s.will) {
@@ -199,7 +200,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
   // Its own subscriptions first: what is given to others must not come back to it.
   auto held = std::move(s.subscriptions);
   s.subscriptions.clear();
-  for (const HeldSubscription& subscription : held) {
+  for (const OwnSubscription& subscription : held) {
     const auto filter = mqtt::TopicFilter::parse(subscription.text);
     const auto removed = subscriptions_.remove(*filter, sid.value());
     if (filter->shared()) {
@@ -224,6 +225,7 @@ void Shard::end_session(SessionId sid, base::Instant now) {
     }
   }
   if (s.delivery) {
+    stop(s.delivery->sweep_timer);
     stats_.queued_messages -= s.queued();
     stats_.queued_bytes -= s.delivery->queued_bytes + s.delivery->tail.bytes;
     stats_.inflight_messages -= s.delivery->inflight.size();

@@ -12,6 +12,9 @@ namespace vigil::broker {
 // another value.
 enum class OverMaxV3 : std::uint8_t { Allow, Enforce, Reject };
 
+// What becomes of a connection of 3.x that publishes at QoS 1 or 2 what the broker does not pass on: it cannot be told.
+enum class V3Denied : std::uint8_t { Disconnect, Acknowledge };
+
 struct KeepAlivePolicy {
   base::Duration tick = base::milliseconds(1000);  // the monitoring delay; at least 1 ms
   std::uint32_t max_s = 0;                         // 0: no cap
@@ -33,10 +36,10 @@ struct Limits {
   std::uint32_t max_session_expiry_s = 0xFFFF'FFFF;  // the most a client gets; 0xFFFFFFFF: for ever
   std::uint32_t v3_session_expiry_s = 0xFFFF'FFFF;   // of a 3.x session with Clean Session 0
   std::uint32_t max_client_id_bytes = 1024;
-  std::uint32_t max_subscriptions_per_session = 1000;
+  std::uint32_t max_subscriptions_per_session = 100'000;
   std::uint32_t max_subscriptions = 4'000'000;  // a broker's
   std::uint32_t max_topic_levels = 128;
-  std::uint16_t receive_maximum = 1024;  // unacknowledged QoS 1/2 messages that a client may send
+  std::uint16_t receive_maximum = 65'535;  // unacknowledged QoS 1/2 messages that a client may send
   std::uint16_t max_inflight = 1024;  // unacknowledged QoS 1/2 messages that the broker sends, at most, to one client
   std::uint16_t topic_alias_maximum = 64;         // aliases that a client may set
   std::uint16_t topic_alias_out_maximum = 64;     // aliases that the broker sets, where the client takes them
@@ -50,6 +53,7 @@ struct Limits {
   bool wildcard_available = true;
   bool shared_available = true;
   bool subscription_ids_available = true;
+  V3Denied v3_denied = V3Denied::Disconnect;
 
   // messages
   std::uint32_t max_retained_messages = 1'000'000;

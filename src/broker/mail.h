@@ -10,6 +10,7 @@
 #include "broker/change.h"
 #include "broker/ids.h"
 #include "broker/message.h"
+#include "broker/outcome.h"
 #include "broker/stats.h"
 #include "topics/interest_index.h"
 
@@ -44,7 +45,7 @@ struct PublishMail {
 
 struct ReceiptMail {
   ReceiptToken receipt;
-  bool matched = false;
+  Outcome outcome = Outcome::NoSubscriber;
 };
 
 // The sender has its first subscription for a filter, or no longer any; or the members of a share group changed.

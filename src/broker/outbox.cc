@@ -26,6 +26,7 @@ std::uint8_t* Outbox::add_frame(std::size_t size, const MessagePtr& owner, base:
   }
   frames_.push_back(static_cast<std::uint32_t>(size + payload.size()));
   data_left_ += size + payload.size();
+  data_end_ += size + payload.size();
   return bytes_.data() + start;
 }
 
@@ -48,17 +49,35 @@ std::size_t Outbox::gather(std::span<base::Bytes> out) const {
     }
     return limit == 0;
   };
-  std::size_t begun = 0;
+  std::size_t left = data_left_;
   if (frame_done_ > 0) {
-    begun = frames_[first_frame_] - frame_done_;
+    const std::size_t begun = frames_[first_frame_] - frame_done_;
     if (!data(begun)) return count;
+    left -= begun;
   }
-  if (control_left() > 0) {
-    if (count == out.size()) return count;
-    out[count++] = base::Bytes(control_).subspan(control_done_);
+  std::size_t from = control_done_;
+  const auto control = [&](std::size_t to) {
+    if (to <= from) return true;
+    if (count == out.size()) return false;
+    out[count++] = base::Bytes(control_).subspan(from, to - from);
+    from = to;
+    return true;
+  };
+  for (const Place& place : places_) {
+    if (!control(place.control)) return count;
+    // What is behind the place leaves after this much of the data lane.
+    const std::size_t behind = data_end_ - place.data;
+    if (behind >= left) continue;
+    if (!data(left - behind)) return count;
+    left = behind;
   }
-  data(data_left_ - begun);
+  if (control(control_.size())) data(left);
   return count;
+}
+
+// A control packet was asked for while messages wait: it stays behind them.
+void Outbox::keep_place() {
+  if (places_.empty() || places_.back().data != data_end_) places_.push_back({control_.size(), data_end_});
 }
 
 void Outbox::consume(std::size_t written) {
@@ -68,15 +87,30 @@ void Outbox::consume(std::size_t written) {
     consume_data(n);
     written -= n;
   }
-  const std::size_t n = std::min(written, control_left());
-  control_done_ += n;
-  written -= n;
+  std::size_t passed = 0;
+  while (written > 0) {
+    while (passed < places_.size() && (data_left_ == 0 || places_[passed].data <= data_done())) ++passed;
+    const bool last = passed == places_.size();
+    const std::size_t of_control =
+        std::min(written, (last ? control_.size() : places_[passed].control) - control_done_);
+    control_done_ += of_control;
+    written -= of_control;
+    const std::size_t of_data = std::min(written, last ? data_left_ : places_[passed].data - data_done());
+    if (of_data > 0) consume_data(of_data);
+    written -= of_data;
+  }
+  if (data_left_ == 0) {
+    places_.clear();
+  } else if (passed > 0) {
+    places_.erase(places_.begin(), places_.begin() + static_cast<std::ptrdiff_t>(passed));
+  }
   if (control_left() == 0 && control_done_ > 0) {
     control_.clear();
     control_done_ = 0;
+    places_.clear();
     if (control_.capacity() > kKeptCapacity) control_.shrink_to_fit();
   }
-  if (written > 0) consume_data(written);
+  if (empty()) congested_ = false;
 }
 
 void Outbox::consume_data(std::size_t n) {
@@ -144,10 +178,11 @@ void Outbox::reset_data() {
   if (bytes_.capacity() > kKeptCapacity) bytes_.shrink_to_fit();
   pieces_.clear();
   frames_.clear();
-  first_piece_ = piece_done_ = first_frame_ = frame_done_ = data_left_ = 0;
+  first_piece_ = piece_done_ = first_frame_ = frame_done_ = data_left_ = data_end_ = 0;
 }
 
 void Outbox::drop_messages() {
+  places_.clear();
   if (frame_done_ == 0) {
     reset_data();
     return;
@@ -168,17 +203,18 @@ void Outbox::drop_messages() {
   pieces_.push_back({.owner = {}, .data = nullptr, .offset = 0, .size = rest.size()});
   frames_.push_back(static_cast<std::uint32_t>(rest.size()) + 1);
   frame_done_ = 1;
-  data_left_ = rest.size();
+  data_left_ = data_end_ = rest.size();
 }
 
 std::vector<std::uint8_t> Outbox::take_all() {
   std::vector<std::uint8_t> all;
   all.reserve(size());
-  std::vector<base::Bytes> parts(pieces_.size() - first_piece_ + 3);
+  std::vector<base::Bytes> parts(pieces_.size() - first_piece_ + 3 + 2 * places_.size());
   const std::size_t count = gather(parts);
   for (std::size_t i = 0; i < count; ++i) all.insert(all.end(), parts[i].begin(), parts[i].end());
   control_.clear();
   control_done_ = 0;
+  places_.clear();
   reset_data();
   return all;
 }

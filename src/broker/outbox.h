@@ -1,5 +1,8 @@
-// Bytes on their way to one connection, in two lanes: control packets (acks, PINGRESP, DISCONNECT), which are never
-// dropped, pass application messages, which are bounded. A frame once begun is finished first.
+// Bytes on their way to one connection, in two lanes: control packets (acknowledgements, PINGRESP, DISCONNECT), which
+// are never dropped, and application messages, which are bounded.
+//
+// While the peer keeps up, everything leaves in the order in which it was added. Once the connection is congested,
+// control packets pass the messages that wait. A frame once begun is finished first.
 //
 // Owned by its connection, on its shard. The socket's side takes with gather() and consume().
 #pragma once
@@ -19,14 +22,23 @@ class Outbox {
   bool empty() const { return control_left() == 0 && data_left_ == 0; }
   std::size_t size() const { return control_left() + data_left_; }
   std::size_t data_size() const { return data_left_; }
+  std::size_t control_size() const { return control_left(); }
   // What it occupies, in bytes, also while it is empty.
   std::size_t memory() const {
     return sizeof(Outbox) + control_.capacity() + bytes_.capacity() + pieces_.capacity() * sizeof(Piece) +
-           frames_.capacity() * sizeof(std::uint32_t);
+           frames_.capacity() * sizeof(std::uint32_t) + places_.capacity() * sizeof(Place);
   }
 
-  // For control packets: append whole packets to this buffer.
-  std::vector<std::uint8_t>& control() { return control_; }
+  // For control packets: append whole packets to this buffer, at once.
+  std::vector<std::uint8_t>& control() {
+    if (data_left_ > 0 && !congested_) keep_place();
+    return control_;
+  }
+  // The socket did not accept everything: until the outbox is empty, control packets pass the messages.
+  void congested() {
+    congested_ = true;
+    places_.clear();
+  }
 
   // Room for a frame of the data lane, to be filled at once. (Until the next change.)
   std::uint8_t* add_frame(std::size_t size) { return add_frame(size, {}, {}); }
@@ -53,7 +65,15 @@ class Outbox {
     std::size_t size = 0;
   };
 
+  // Control bytes from here on stay behind that much of the data lane.
+  struct Place {
+    std::size_t control = 0;  // offset into control_
+    std::size_t data = 0;     // as data_end_ counts
+  };
+
   std::size_t control_left() const { return control_.size() - control_done_; }
+  std::size_t data_done() const { return data_end_ - data_left_; }
+  void keep_place();
   base::Bytes view(const Piece& piece) const {
     return piece.owner ? base::Bytes(piece.data, piece.size) : base::Bytes(bytes_.data() + piece.offset, piece.size);
   }
@@ -62,6 +82,8 @@ class Outbox {
 
   std::vector<std::uint8_t> control_;
   std::size_t control_done_ = 0;
+  base::CompactVector<Place> places_;  // in order; those that are passed go at the next change
+  bool congested_ = false;
 
   base::CompactVector<std::uint8_t> bytes_;
   std::vector<Piece> pieces_;
@@ -71,6 +93,7 @@ class Outbox {
   std::size_t first_frame_ = 0;
   std::size_t frame_done_ = 0;  // bytes of the first frame
   std::size_t data_left_ = 0;
+  std::size_t data_end_ = 0;  // bytes added since the data lane was empty
 };
 
 }  // namespace vigil::broker

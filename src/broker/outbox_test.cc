@@ -47,12 +47,48 @@ TEST(Outbox, IsEmptyAtFirst) {
   EXPECT_EQ(outbox.gather(parts), 0U);
 }
 
-TEST(Outbox, ControlPacketsPassMessages) {
+TEST(Outbox, EverythingLeavesInTheOrderInWhichItWasAdded) {
+  Outbox outbox;
+  control(outbox, "ACK1");
+  frame(outbox, "first");
+  control(outbox, "ACK2");
+  control(outbox, "ACK3");
+  frame(outbox, "second");
+  shared_frame(outbox, "h:", message("payload"));
+  control(outbox, "ACK4");
+  EXPECT_EQ(take(outbox, 100), "ACK1firstACK2ACK3secondh:payloadACK4");
+  EXPECT_TRUE(outbox.empty());
+}
+
+TEST(Outbox, TheOrderHoldsWhereverAWriteEnds) {
+  const std::string all = "ACK1firstACK2secondACK3third";
+  for (std::size_t a = 0; a <= all.size(); ++a) {
+    Outbox outbox;
+    control(outbox, "ACK1");
+    frame(outbox, "first");
+    control(outbox, "ACK2");
+    frame(outbox, "second");
+    std::string taken = take(outbox, a);
+    control(outbox, "ACK3");
+    frame(outbox, "third");
+    taken += take(outbox, 3);
+    taken += take(outbox, 100);
+    EXPECT_EQ(taken, all) << a;
+  }
+}
+
+TEST(Outbox, ControlPacketsOfACongestedConnectionPassMessages) {
   Outbox outbox;
   frame(outbox, "message");
-  control(outbox, "ACK");
-  EXPECT_EQ(take(outbox, 100), "ACKmessage");
+  control(outbox, "ACK1");
+  outbox.congested();
+  control(outbox, "ACK2");
+  EXPECT_EQ(take(outbox, 100), "ACK1ACK2message");
   EXPECT_TRUE(outbox.empty());
+  // It has been read: from now on order counts again.
+  frame(outbox, "message");
+  control(outbox, "ACK");
+  EXPECT_EQ(take(outbox, 100), "messageACK");
 }
 
 TEST(Outbox, AFrameOnceBegunIsFinishedFirst) {
@@ -60,6 +96,7 @@ TEST(Outbox, AFrameOnceBegunIsFinishedFirst) {
   frame(outbox, "first");
   frame(outbox, "second");
   EXPECT_EQ(take(outbox, 2), "fi");
+  outbox.congested();
   control(outbox, "ACK");
   EXPECT_EQ(take(outbox, 100), "rstACKsecond");
 }
@@ -71,7 +108,7 @@ TEST(Outbox, SharedPayloadsFollowTheirHead) {
   EXPECT_EQ(outbox.data_size(), 15U);
   EXPECT_EQ(take(outbox, 5), "h1:pa");
   control(outbox, "!");
-  EXPECT_EQ(take(outbox, 100), "yload!plain");
+  EXPECT_EQ(take(outbox, 100), "yloadplain!");
 }
 
 TEST(Outbox, DroppingMessagesKeepsTheFrameUnderWay) {
@@ -95,14 +132,17 @@ TEST(Outbox, DroppingMessagesOfAnIdleSocketLeavesControl) {
   EXPECT_EQ(take(outbox, 100), "BYE");
 }
 
-// Whatever the socket takes at a time: frames stay whole and in order, control packets stay whole and in order.
+// Whatever the socket takes at a time: frames stay whole and in order, control packets stay whole and in order. While
+// the connection is not congested, the order of both holds.
 TEST(Outbox, KeepsFramesWholeUnderRandomWrites) {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {
     base::Random random(seed);
     Outbox outbox;
     std::string data_in;
     std::string control_in;
+    std::string all_in;
     std::string out;
+    const bool congested = seed % 2 == 0;
     const auto digits = [&](char begin, char fill, char end) {
       return begin + std::string(random.below(seed % 3 == 0 ? 9000 : 40), fill) + end;
     };
@@ -111,21 +151,26 @@ TEST(Outbox, KeepsFramesWholeUnderRandomWrites) {
         case 0: {
           const std::string text = digits('<', 'd', '>');
           data_in += text;
+          all_in += text;
           frame(outbox, text);
           break;
         }
         case 1: {
           const std::string payload = std::string(random.below(300), 'd') + '>';
           data_in += "<" + payload;
+          all_in += "<" + payload;
           shared_frame(outbox, "<", message(payload));
           break;
         }
         case 2: {
           control_in += "[cc]";
+          all_in += "[cc]";
           control(outbox, "[cc]");
           break;
         }
-        default: out += take(outbox, random.below(2000));
+        default:
+          out += take(outbox, random.below(2000));
+          if (congested && random.chance(30) && !outbox.empty()) outbox.congested();
       }
     }
     out += take(outbox, SIZE_MAX);
@@ -139,6 +184,9 @@ TEST(Outbox, KeepsFramesWholeUnderRandomWrites) {
     }
     ASSERT_EQ(data_out, data_in) << "seed " << seed;
     ASSERT_EQ(control_out, control_in) << "seed " << seed;
+    if (!congested) {
+      ASSERT_EQ(out, all_in) << "seed " << seed;
+    }
     ASSERT_EQ(outbox.size(), 0U);
   }
 }

@@ -21,8 +21,14 @@ base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*t
   return handle(*decoded);
 }
 
-// Answers that wait for a socket. They are never dropped, so who lets so many wait is ended.
-constexpr std::size_t kMostControlBytes = std::size_t{4} << 20U;
+// Answers that a connection is owed: not read by it, or waiting for other shards or for the store. They are never
+// dropped. A client that is owed more than this is not served further until it is owed half as much: it may have said
+// much at once, which is no fault, or it does not read.
+constexpr std::size_t kMostControlBytes = std::size_t{256} << 10U;
+constexpr std::size_t kMostPendingAnswers = 1'024;
+constexpr std::size_t kMostPendingAcks = 16'384;
+// All of it, in this unit.
+constexpr std::size_t kFullShare = 1'024;
 
 // The version whose rules hold for a frame: before CONNECT has said one, the strictest.
 mqtt::Version framing_of(const Connection& c) {
@@ -78,10 +84,6 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     process(id, base::Bytes(all.data(), all.size()), now);
   }
   if (connections_.erased() != erased) c = connections_.find(id);
-  if (c != nullptr && c->outbox && c->outbox->size() - c->outbox->data_size() > kMostControlBytes) {
-    leave(id, {.cause = DisconnectReason::WriteStalled, .detail = "the peer asks and does not read the answers"}, now);
-    return;
-  }
   if (c == nullptr || !was_connected || c->keep_alive.last_heard() == heard_before) return;
   c->keep_alive.rhythm().beat(now - heard_before);
   if (c->at_risk) {
@@ -128,6 +130,10 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
       bool moved = false;
       step = first_packet(id, frame, bytes.first(frame.size()), bytes.subspan(frame.size()), moved, now);
       if (moved) return;
+    } else if (share_of_answers(*c) >= kFullShare && !finishing_) {
+      c->owed_much = true;
+      put_off(id, *c, bytes, now);
+      return;
     } else if (!room_for(frame.type)) {
       put_off(id, *c, bytes, now);
       return;
@@ -156,12 +162,34 @@ bool Shard::room_for(PacketType type) const {
   return emitted_ - intake_from_ < intake_.changes;
 }
 
+// How much of the answers that a connection may be owed it is owed, in 1/kFullShare.
+std::size_t Shard::share_of_answers(const Connection& c) const {
+  std::size_t share = c.pending_answers * kFullShare / kMostPendingAnswers;
+  share = std::max(share, c.acks.size() * kFullShare / kMostPendingAcks);
+  if (c.outbox) share = std::max(share, c.outbox->control_size() * kFullShare / kMostControlBytes);
+  return share;
+}
+
+// An answer that waited is on its way.
+void Shard::answered(ConnectionId id) {
+  Connection* c = connections_.find(id);
+  if (c == nullptr) return;
+  --c->pending_answers;
+  answers_went(id, *c);
+}
+
+void Shard::answers_went(ConnectionId id, Connection& c) {
+  if (!c.owed_much || share_of_answers(c) > kFullShare / 2) return;
+  c.owed_much = false;
+  behind_.push_back(id);
+}
+
 // The packet is complete: it counts as heard although it is acted upon later.
 void Shard::put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now) {
   c.set_unfinished(bytes);
   c.keep_alive.heard(now);
   c.behind = true;
-  behind_.push_back(id);
+  if (!c.owed_much) behind_.push_back(id);
 }
 
 bool Shard::behind(ConnectionId id) const {
@@ -180,7 +208,7 @@ void Shard::catch_up(base::Instant now) {
 void Shard::go_on(ConnectionId id, base::Instant now) {
   Connection* c = connections_.find(id);
   if (c == nullptr || !c->behind) return;
-  c->behind = false;
+  c->behind = c->owed_much = false;
   const base::Instant last_heard = c->keep_alive.last_heard();
   const auto waiting = c->take_unfinished();
   process(id, base::Bytes(waiting.data(), waiting.size()), now);
@@ -193,7 +221,9 @@ void Shard::go_on(ConnectionId id, base::Instant now) {
 void Shard::finish_input(ConnectionId id, base::Instant now) {
   if (!behind(id)) return;
   const Intake intake = std::exchange(intake_, {});
+  finishing_ = true;
   go_on(id, now);
+  finishing_ = false;
   intake_ = intake;
 }
 
@@ -230,6 +260,7 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
     return std::unexpected(std::move(departure));
   }
   c.version = packet->version;
+  c.bridge = packet->bridge;
   c.maximum_packet_size = packet->properties.number_or(Property::MaximumPacketSize, 0);
   Step step = check_connect(c, *packet, now);
   if (step && packet->properties.has(Property::AuthenticationMethod)) {

@@ -56,16 +56,11 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
                                    "more unacknowledged messages than the Receive Maximum"));
   }
-  // 3.x has no Receive Maximum: the number of packet identifiers is its bound.
-  if (acked && c.acks.size() >= UINT16_MAX) {
-    return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
-                                   "more unacknowledged messages than there are identifiers"));
-  }
   AckQueue::Entry answer{.type = exactly_once ? PacketType::PubRec : PacketType::PubAck, .packet_id = packet.packet_id};
   if (exactly_once) c.with_extras().unreleased.insert(packet.packet_id);
   if (duplicate) {
     // It has been passed on already; only the answer was lost, or waits for the store [MQTT-4.3.3-10].
-    answer.matched = true;
+    answer.outcome = Outcome::Taken;
     answer.needs = s.durable ? last_batch_ : 0;
     if (Joint* joint = joint_of(c.session, packet.packet_id); joint != nullptr) {
       answer.waiting = 1;
@@ -79,9 +74,16 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   const bool too_deep =
       packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
   if (!allowed || too_deep) {
-    // A 3.x client cannot be told; its message is acknowledged and goes nowhere [MQTT3-3.3.5-2].
     ++stats_.publish_dropped;
-    answer.matched = true;
+    answer.outcome = Outcome::Taken;
+    // A 3.x client cannot be told. It is not to believe that the message is on its way, so its connection ends, unless
+    // the configuration has such messages acknowledged; the standard allows both [MQTT3-3.3.5-2].
+    if (acked && c.version != Version::V5 && limits().v3_denied == V3Denied::Disconnect) {
+      return std::unexpected(Departure{
+          .cause = allowed ? DisconnectReason::ProtocolError : DisconnectReason::NotAuthorized,
+          .field = "Topic Name",
+          .detail = allowed ? "more levels than limits.max_topic_levels" : "this client may not publish there"});
+    }
     if (c.version == Version::V5) answer.reason = allowed ? ReasonCode::TopicNameInvalid : ReasonCode::NotAuthorized;
     if (exactly_once && c.version != Version::V5) answer.needs = take_exactly_once(s, packet.packet_id);
     if (c.version == Version::V5) c.release(packet.packet_id);  // a PUBREC with a failure ends it
@@ -121,13 +123,13 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   const Routed routed = route(Message::make(spec), token, now);
   if (!acked) return {};
   if (exactly_once) take_exactly_once(s, packet.packet_id);
-  answer.matched = routed.matched;
+  answer.outcome = routed.outcome;
   answer.waiting = routed.waiting;
   if (const JointId joint = scope.close(); joint != 0) {
     Joint& waits = joints_.at(joint);
     waits.publisher = c.session;
     waits.packet_id = packet.packet_id;
-    waits.matched = routed.matched;
+    waits.outcome = routed.outcome;
     waits.acks.emplace_back(id, token.sequence);
     answer.waiting = 1;
   } else if (emitted_ != emitted_before) {
@@ -147,14 +149,10 @@ std::uint64_t Shard::take_exactly_once(Session& s, mqtt::PacketId packet_id) {
 }
 
 Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet) {
-  if (c.acks.size() >= UINT16_MAX) {
-    return std::unexpected(illegal(ReasonCode::ReceiveMaximumExceeded, "Packet Identifier",
-                                   "more unanswered packets than there are identifiers"));
-  }
   Session& s = sessions_.at(c.session);
   const bool known = s.extras && s.extras->unreleased.erase(packet.packet_id) > 0;
   c.release(packet.packet_id);
-  AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .matched = true};
+  AckQueue::Entry answer{.type = PacketType::PubComp, .packet_id = packet.packet_id, .outcome = Outcome::Taken};
   if (!known) answer.reason = ReasonCode::PacketIdentifierNotFound;
   if (s.durable) {
     // After PUBCOMP the client may use the identifier for another message, which must not be taken for this one.
@@ -167,7 +165,8 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
 
 // Sends an acknowledgement, or lines it up behind those that still wait.
 void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
-  if (c.acks.empty() && entry.waiting == 0 && entry.needs <= stored_) {
+  const bool may_be_refused = entry.type == PacketType::PubRec && entry.outcome == Outcome::Dropped;
+  if (c.acks.empty() && entry.waiting == 0 && entry.needs <= stored_ && !may_be_refused) {
     c.acks.pass();
     send_answer(id, c, entry);
     return;
@@ -181,13 +180,37 @@ void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& e
 }
 
 void Shard::settle_acks(ConnectionId id, Connection& c) {
-  while (const auto ready = c.acks.pop_ready(stored_)) send_answer(id, c, *ready);
+  for (AckQueue::Entry* ready = c.acks.ready(stored_); ready != nullptr; ready = c.acks.ready(stored_)) {
+    if (!give_back(id, c, *ready)) break;
+    send_answer(id, c, c.acks.pop());
+  }
+  answers_went(id, c);
+}
+
+// A PUBREC that refuses a message ends its flow: the client may use the identifier for another one at once. So the
+// store has to know first. False if the answer waits for that.
+bool Shard::give_back(ConnectionId id, Connection& c, AckQueue::Entry& entry) {
+  const bool refused = entry.type == PacketType::PubRec && entry.outcome == Outcome::Dropped &&
+                       entry.reason == ReasonCode::Success && c.version == Version::V5;
+  if (!refused) return true;
+  entry.reason = ReasonCode::QuotaExceeded;
+  Session& s = sessions_.at(c.session);
+  c.release(entry.packet_id);
+  const bool known = s.extras && s.extras->unreleased.erase(entry.packet_id) > 0;
+  if (!known || !s.durable) return true;
+  emit(DropUnreleased{s.key, entry.packet_id});
+  entry.needs = last_batch_;
+  ack_waits_.push_back({last_batch_, id});
+  return false;
 }
 
 void Shard::send_answer(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
   ReasonCode reason = entry.reason;
   const bool answers_publish = entry.type == PacketType::PubAck || entry.type == PacketType::PubRec;
-  if (answers_publish && !entry.matched && reason == ReasonCode::Success) reason = ReasonCode::NoMatchingSubscribers;
+  if (answers_publish && reason == ReasonCode::Success) {
+    if (entry.outcome == Outcome::NoSubscriber) reason = ReasonCode::NoMatchingSubscribers;
+    if (entry.outcome == Outcome::Dropped) reason = ReasonCode::QuotaExceeded;
+  }
   send_ack(id, c, entry.type, entry.packet_id, reason);
 }
 
@@ -221,17 +244,18 @@ MessagePtr Shard::broker_message(std::string_view topic, std::string_view payloa
 Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token, base::Instant now) {
   Routed routed;
   if (message->retain()) retain(message, now);
-  routed.matched = route_here(message, now);
+  routed.outcome = route_here(message, now);
 
   topics::InterestIndex::Targets targets = 0;
   boost::container::small_vector<std::pair<ShardId, SharePick>, 2> picks;
   if (!interest_.empty()) {
     const auto interest = interest_.match(message->topic());
     targets = interest.targets;
-    routed.matched |= targets != 0;
     for (topics::InterestIndex::Group* group : interest.groups) {
-      if (const auto target = share_target(*group, 0, message, routed.matched, now)) {
-        picks.push_back({*target, {std::string(group->group()), std::string(group->filter())}});
+      const SharePlace place = share_out(*group, 0, message, now);
+      routed.outcome = best(routed.outcome, place.here);
+      if (place.elsewhere) {
+        picks.push_back({*place.elsewhere, {std::string(group->group()), std::string(group->filter())}});
       }
     }
   }
@@ -264,16 +288,16 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
   return routed;
 }
 
-bool Shard::route_here(const MessagePtr& message, base::Instant now) {
+Outcome Shard::route_here(const MessagePtr& message, base::Instant now) {
   const auto matches = subscriptions_.match(message->topic());
-  if (matches.plain.empty()) return false;
+  if (matches.plain.empty()) return Outcome::NoSubscriber;
+  Outcome outcome = Outcome::NoSubscriber;
   const bool restricted = speaks_of_clients(*message);
   const auto receives = [&](const topics::Subscription& subscription, const Session* s) {
     if (s == nullptr || (restricted && !s->may_read_clients)) return false;
     return !(subscription.options.no_local && message->publisher() == s->self);
   };
   if (matches.plain.size() == 1) {
-    bool any = false;
     Terms terms;
     for (const topics::Subscription& subscription : matches.plain.front()) {
       const SessionId sid = SessionId::from_value(subscription.subscriber);
@@ -283,10 +307,9 @@ bool Shard::route_here(const MessagePtr& message, base::Instant now) {
       terms.retain = message->retain() && subscription.options.retain_as_published;
       terms.subscription_ids.clear();
       if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
-      deliver(sid, *s, message, terms, now);
-      any = true;
+      outcome = best(outcome, deliver(sid, *s, message, terms, now));
     }
-    return any;
+    return outcome;
   }
   // Several filters: a session that holds more than one of them gets one copy, with the highest QoS and all identifiers
   // [MQTT-3.3.4-2, -4].
@@ -306,33 +329,28 @@ bool Shard::route_here(const MessagePtr& message, base::Instant now) {
       if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
     }
   }
-  for (const Receiver& receiver : receivers_)
-    deliver(receiver.session, sessions_.at(receiver.session), message, receiver.terms, now);
-  return !receivers_.empty();
+  for (const Receiver& receiver : receivers_) {
+    outcome = best(outcome, deliver(receiver.session, sessions_.at(receiver.session), message, receiver.terms, now));
+  }
+  return outcome;
 }
 
-std::optional<ShardId> Shard::share_target(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
-                                           const MessagePtr& message, bool& matched, base::Instant now) {
+Shard::SharePlace Shard::share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
+                                   const MessagePtr& message, base::Instant now) {
   while (const auto target = group.next(exclude)) {
-    if (*target != setup_.id) {
-      matched = true;
-      return static_cast<ShardId>(*target);
-    }
-    if (share_here(group.group(), group.filter(), message, now)) {
-      matched = true;
-      return std::nullopt;
-    }
+    if (*target != setup_.id) return {.elsewhere = static_cast<ShardId>(*target)};
+    if (const auto here = share_here(group.group(), group.filter(), message, now)) return {.here = *here};
     exclude |= std::uint64_t{1} << *target;
   }
-  return std::nullopt;
+  return {};
 }
 
 // One member of a share group on this shard gets the message: one that can take it now before one that must wait,
 // before one that is away.
-bool Shard::share_here(std::string_view group_name, std::string_view filter, const MessagePtr& message,
-                       base::Instant now) {
+std::optional<Outcome> Shard::share_here(std::string_view group_name, std::string_view filter,
+                                         const MessagePtr& message, base::Instant now) {
   topics::ShareGroup* group = subscriptions_.find_group(group_name, filter);
-  if (group == nullptr) return false;
+  if (group == nullptr) return std::nullopt;
   const bool restricted = speaks_of_clients(*message);
   const auto session = [&](const topics::Subscription& member) -> Session* {
     Session* s = sessions_.find(SessionId::from_value(member.subscriber));
@@ -342,7 +360,7 @@ bool Shard::share_here(std::string_view group_name, std::string_view filter, con
     Session* s = session(member);
     if (s == nullptr || !s->connected()) return false;
     const Connection& c = connections_.at(s->connection);
-    return room(c) && s->queued() == 0 && (!s->delivery || window_open(c, *s->delivery, s->delivery->next_number));
+    return room(c) && s->queued() == 0 && (!s->delivery || window_open(c, *s->delivery));
   });
   if (chosen == nullptr) {
     chosen = group->next([&](const topics::Subscription& member) {
@@ -352,22 +370,16 @@ bool Shard::share_here(std::string_view group_name, std::string_view filter, con
   }
   if (chosen == nullptr)
     chosen = group->next([&](const topics::Subscription& member) { return session(member) != nullptr; });
-  if (chosen == nullptr) return false;
+  if (chosen == nullptr) return std::nullopt;
   const SessionId sid = SessionId::from_value(chosen->subscriber);
   Session& s = sessions_.at(sid);
   Terms terms;
   terms.qos = std::min(message->qos(), chosen->options.qos);
   terms.retain = message->retain() && chosen->options.retain_as_published;
   if (chosen->subscription_id != 0) terms.subscription_ids.push_back(chosen->subscription_id);
-  const std::size_t size = std::string_view("$share//").size() + group_name.size() + filter.size();
-  for (const HeldSubscription& held : s.subscriptions) {
-    if (held.shared && held.text.size() == size && held.text.view().ends_with(filter) &&
-        std::string_view(held.text).substr(7).starts_with(group_name)) {
-      terms.share = held.number;
-    }
-  }
-  deliver(sid, s, message, terms, now);
-  return true;
+  share_text_.assign("$share/").append(group_name).append("/").append(filter);
+  if (const OwnSubscription* own = s.find_subscription(share_text_); own != nullptr) terms.share = own->number;
+  return deliver(sid, s, message, terms, now);
 }
 
 // Each shard keeps its own index of all retained messages; the position decides when two arrive in different order on

@@ -9,14 +9,17 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <boost/container/deque.hpp>
+#include <boost/unordered/unordered_flat_map.hpp>
 
 #include "base/compact.h"
 #include "base/text.h"
 #include "base/timer_wheel.h"
 #include "broker/change.h"
 #include "broker/delivery.h"
+#include "broker/expiry_counts.h"
 #include "broker/inflight.h"
 #include "broker/presence.h"
 #include "mqtt/packet.h"
@@ -37,11 +40,14 @@ struct Will {
 };
 
 // A subscription as its session knows it; the tree has what matching needs.
-struct HeldSubscription {
-  base::Text text;       // as subscribed, `$share/...` included
-  std::uint32_t number;  // of this session, never 0: names the subscription a queued message came through
+struct OwnSubscription {
+  base::Text text;           // as subscribed, `$share/...` included
+  std::uint32_t number = 0;  // of this session, never 0: names the subscription a queued message came through
   bool shared = false;
 };
+
+// Finds a session's subscription by its text. Only sessions with many have one.
+using OwnSubscriptionIndex = boost::unordered_flat_map<std::string_view, std::uint32_t>;
 
 // Messages on their way to the client. Only sessions that have any have this.
 struct DeliveryState {
@@ -62,14 +68,15 @@ struct DeliveryState {
     bool paused = false;  // the disk could not be read: until a timer ends it nothing is asked for
     base::Duration pause = base::seconds(1);
     bool grew = false;  // since the last request
-    // When to look for expired messages: the earliest expiry of those that went there since the last look, or when it
-    // is not known what is there. A look that found nothing is worth less the next time.
-    base::Instant expires = base::Instant::never();
-    base::Instant look_at;
-    base::Duration look_every = base::seconds(1);
   } tail;
   std::size_t queued_bytes = 0;
-  base::Instant next_sweep;            // of expired messages
+  ExpiryCounts expiring;                          // of what waits, in memory and on disk
+  base::Instant next_sweep;                       // of expired messages, at the earliest
+  base::Duration sweep_every = base::seconds(1);  // longer when a sweep found nothing that may go
+  base::TimerId sweep_timer;                      // while the client is away
+  base::Instant sweep_due;                        // when it fires
+  // Of messages that are on disk only: identifiers that are not those of their numbers.
+  base::CompactVector<std::pair<std::uint64_t, mqtt::PacketId>> packet_ids;
   std::size_t retained_waiting = 0;    // entries of the queue that were retained when a subscription was made
   std::size_t unnumbered_waiting = 0;  // entries of QoS 0
   // What may have been sent at QoS 2 does not expire: the client may be half-way through it.
@@ -102,6 +109,7 @@ struct Session {
     // Packet identifiers of QoS 2 messages that the client has sent and not released [MQTT-4.3.3-10].
     base::CompactSet<mqtt::PacketId> unreleased;
     base::CompactVector<SystemFeed> feeds;
+    std::unique_ptr<OwnSubscriptionIndex> subscription_index;  // into Session::subscriptions
   };
 
   base::Text client_id;
@@ -112,7 +120,7 @@ struct Session {
   base::Instant expires = base::Instant::never();  // while away
   base::TimerId timer;                             // the earlier of expiry and will
   std::unique_ptr<Will> will;
-  base::CompactVector<HeldSubscription> subscriptions;
+  base::CompactVector<OwnSubscription> subscriptions;  // changed by add_subscription() and remove_subscription() only
   std::uint32_t expiry_s = 0;
   std::uint32_t next_subscription = 1;
   std::uint32_t shared_subscriptions = 0;
@@ -132,6 +140,19 @@ struct Session {
   void set_user_name(std::string_view name) {
     if (name != user_name()) with_extras().user_name = name;
   }
+
+  // From this many subscriptions on there is an index: one is found, added and removed in the same time, however many
+  // there are.
+  static constexpr std::size_t kIndexSubscriptionsFrom = 64;
+  // Null if there is none. Valid until the next change.
+  const OwnSubscription* find_subscription(std::string_view text) const;
+  // The same by its number. Looks at all of them.
+  const OwnSubscription* find_subscription(std::uint32_t number) const;
+  // REQUIRES: find_subscription(text) is null.
+  const OwnSubscription& add_subscription(std::string_view text, std::uint32_t number, bool shared);
+  // False if there is none. The last one takes its place.
+  bool remove_subscription(std::string_view text);
+
   JointId joint() const { return extras ? extras->joint : 0; }
   bool has_feeds() const { return extras && !extras->feeds.empty(); }
   bool has_unreleased(mqtt::PacketId id) const { return extras && extras->unreleased.contains(id); }

@@ -193,10 +193,12 @@ const Outbox* Shard::wrote(ConnectionId id, std::size_t written, base::Instant n
     }
     c->outbox.reset();
   } else if (!c->outbox->stall_timer) {
+    c->outbox->congested();
     c->outbox->stall_timer = arm(now + limits().write_stall_timeout, TimerKind::WriteStall, id.value());
   } else if (written > 0) {
     wheel_.move(c->outbox->stall_timer, now + limits().write_stall_timeout);
   }
+  answers_went(id, *c);
   if (c->blocked && (!c->outbox || c->outbox->data_size() <= limits().max_output_bytes / kResumeDivisor)) {
     c->blocked = false;
     output_drained(id, *c, now);

@@ -44,12 +44,14 @@ struct RetainedTimerTag;
 
 // What a timer asks when it fires.
 enum class TimerKind : std::uint32_t {
-  Connection,  // is it still silent? has its CONNECT come?
-  WriteStall,  // does the peer still not read?
-  Session,     // is the will due? is the session over?
-  Retained,    // has the retained message expired?
-  System,      // time for $SYS/broker
-  Reload,      // can the session's messages be read again?
+  Connection,      // is it still silent? has its CONNECT come?
+  WriteStall,      // does the peer still not read?
+  Session,         // is the will due? is the session over?
+  Retained,        // has the retained message expired?
+  RetainedWishes,  // what else is retained for new subscriptions?
+  System,          // time for $SYS/broker
+  Reload,          // can the session's messages be read again?
+  Sweep,           // which messages of an absent client have expired?
 };
 
 // Why a connection is ended, with what a table cannot know.
@@ -144,6 +146,9 @@ class Shard {
   // --- packets.cc
   void process(ConnectionId id, base::Bytes bytes, base::Instant now);
   bool room_for(mqtt::PacketType type) const;
+  std::size_t share_of_answers(const Connection& c) const;
+  void answered(ConnectionId id);
+  void answers_went(ConnectionId id, Connection& c);
   void put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now);
   void go_on(ConnectionId id, base::Instant now);
   void finish_input(ConnectionId id, base::Instant now);
@@ -190,24 +195,30 @@ class Shard {
 
   // --- publish.cc
   struct Routed {
-    bool matched = false;
-    std::uint32_t waiting = 0;  // other shards that will send a receipt
+    Outcome outcome = Outcome::NoSubscriber;  // of receivers on this shard; others say theirs in a receipt
+    std::uint32_t waiting = 0;                // other shards that will send a receipt
   };
   Step publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now);
   std::uint64_t take_exactly_once(Session& s, mqtt::PacketId packet_id);
   Step pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet);
   Routed route(const MessagePtr& message, const ReceiptToken& token, base::Instant now);
-  bool route_here(const MessagePtr& message, base::Instant now);
-  bool share_here(std::string_view group, std::string_view filter, const MessagePtr& message, base::Instant now);
-  // Where a share group's next message goes when it is not served here. nullopt: it was served here, or there is nobody
-  // (`matched` tells).
-  std::optional<ShardId> share_target(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
-                                      const MessagePtr& message, bool& matched, base::Instant now);
+  Outcome route_here(const MessagePtr& message, base::Instant now);
+  // Nothing if the group has no member on this shard.
+  std::optional<Outcome> share_here(std::string_view group, std::string_view filter, const MessagePtr& message,
+                                    base::Instant now);
+  // Gives a message to the next member of a share group: here, or on the shard that is named. Neither: there is nobody.
+  struct SharePlace {
+    std::optional<ShardId> elsewhere;
+    Outcome here = Outcome::NoSubscriber;
+  };
+  SharePlace share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
+                       const MessagePtr& message, base::Instant now);
   void retain(const MessagePtr& message, base::Instant now);
   void keep_retained(const MessagePtr& message);
   void retained_full(base::Instant now);
   bool stores_retained(std::string_view topic) const;
   void settle_acks(ConnectionId id, Connection& c);
+  bool give_back(ConnectionId id, Connection& c, AckQueue::Entry& entry);
   void send_answer(ConnectionId id, Connection& c, const AckQueue::Entry& entry);
   void acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry);
   void send_ack(ConnectionId id, Connection& c, mqtt::PacketType type, mqtt::PacketId packet_id,
@@ -227,7 +238,7 @@ class Shard {
   struct Joint {
     JointId id = 0;
     std::uint32_t waiting = 0;  // receipts of other shards that have not come
-    bool matched = false;
+    Outcome outcome = Outcome::NoSubscriber;
     std::vector<Change> changes;
     std::vector<std::pair<SessionId, std::uint64_t>> held;     // messages here that wait for it, by number
     std::vector<std::pair<ConnectionId, std::uint32_t>> acks;  // that are owed once it is stored
@@ -275,16 +286,17 @@ class Shard {
   void close_part();
   void emit_end(const SessionKey& key, bool alone = false);
   void commit_changes(Joint& joint);
-  void joint_receipt(JointId id, bool matched);
+  void joint_receipt(JointId id, Outcome outcome);
   void joint_stored(JointId id, base::Instant now);
   void held_until(SessionId sid, std::uint64_t number, std::uint64_t batch);
   Joint* joint_of(SessionId publisher, mqtt::PacketId packet_id);
   void hold(ConnectionId id, Connection& c, std::uint64_t batch);
   void answer_when_stored(ConnectionId id, Connection& c, std::uint64_t needs, base::Bytes packet);
-  void send_receipt(ShardId to, const ReceiptToken& token, bool matched, std::uint64_t needs);
+  void send_receipt(ShardId to, const ReceiptToken& token, Outcome outcome, std::uint64_t needs);
   bool belongs_on_disk(const Session& s, const Delivery& delivery) const;
   static void append_to_tail(DeliveryState::Tail& tail, const Delivery& delivery);
   void page_out(Session& s);
+  static void count_expiring(DeliveryState& d);
   void reload_timer(SessionId sid);
   void load_more(SessionId sid, Session& s);
   void wait_for_store(SessionId sid, const Delivery& delivery);
@@ -295,11 +307,16 @@ class Shard {
   static std::unique_ptr<Will> will_from_store(StoredWill& stored);
 
   // --- deliver.cc
-  void deliver(SessionId id, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
-  void enqueue(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
-  bool queue_has_room(const DeliveryState& d, std::size_t size, bool retained_at_subscribe) const;
+  // Dropped: the session's queue is full.
+  Outcome deliver(SessionId id, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
+  Outcome enqueue(SessionId sid, Session& s, const MessagePtr& message, const Terms& terms, base::Instant now);
+  bool queue_has_room(const DeliveryState& d, std::size_t size, bool retained_at_subscribe, base::Instant now) const;
   void drop_expired(SessionId sid, Session& s, base::Instant now);
-  bool window_open(const Connection& c, DeliveryState& d, std::uint64_t number) const;
+  static void swept_some(DeliveryState& d, bool found, base::Instant now);
+  void arm_sweep(SessionId sid, Session& s);
+  void sweep_timer(SessionId sid, base::Instant now);
+  bool window_open(const Connection& c, const DeliveryState& d) const;
+  bool identify(SessionId sid, Session& s, Delivery& next);
   void unqueue(Session& s, const Delivery& delivery);  // counts only
   void send_pubrel(ConnectionId id, Connection& c, mqtt::PacketId packet_id, std::uint64_t needs);
   // The first time on its way; false if it is larger than the client takes, and counts as delivered.
@@ -330,8 +347,14 @@ class Shard {
   // --- subscribe.cc
   Step subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now);
   Step unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant now);
-  mqtt::ReasonCode subscribe_one(SessionId sid, Session& s, const Connection& c, const mqtt::Subscribe::Entry& entry,
-                                 std::uint32_t subscription_id, base::Instant now);
+  // A subscription that is owed what is retained.
+  struct RetainedWish {
+    base::Text filter;
+    topics::Subscription subscription;
+  };
+  mqtt::ReasonCode subscribe_one(Connection& c, Session& s, const mqtt::Subscribe::Entry& entry,
+                                 std::uint32_t subscription_id, std::vector<RetainedWish>& wishes);
+  mqtt::ReasonCode too_many_subscriptions(Connection& c, const Session& s, std::string_view key);
   bool drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter& filter, std::string_view text);
   void interest_gained(const mqtt::TopicFilter& filter);
   void interest_lost(const mqtt::TopicFilter& filter);
@@ -428,12 +451,17 @@ class Shard {
     boost::container::small_vector<mqtt::ReasonCode, 4> reasons;
     std::uint64_t needs = 0;        // what every other shard must have applied
     std::uint64_t needs_batch = 0;  // what must be stored
+    std::vector<RetainedWish> wishes;
   };
   std::deque<PendingSubAck> subacks_;  // in the order of what they need
   std::uint64_t interest_told_ = 0;
   std::vector<std::uint64_t> interest_applied_;  // by shard
   std::uint64_t retained_work_ = 0;              // retained messages looked at for subscriptions, ever
   void settle_subacks(base::Instant now);
+  void take_wishes(PendingSubAck& pending);
+  void serve_wishes(base::Instant now);
+  std::deque<RetainedWish> retained_wishes_;  // whose SUBACK has been sent
+  base::TimerId wishes_timer_;
   // False if it is larger than the client takes.
   bool send_suback(const PendingSubAck& pending);
   static Departure answer_too_large();
@@ -472,6 +500,7 @@ class Shard {
   Intake intake_;
   std::uint64_t intake_from_ = 0;  // of emitted_, when the intake was set
   std::deque<ConnectionId> behind_;
+  bool finishing_ = false;  // what a connection has said is acted upon before it ends, whatever there is room for
   struct Held {
     std::uint64_t needs = 0;
     ConnectionId connection;
@@ -500,7 +529,7 @@ class Shard {
     ShardId to = 0;
     ReceiptToken token;
     std::uint32_t waiting = 0;
-    bool matched = false;
+    Outcome outcome = Outcome::NoSubscriber;
   };
   boost::unordered_flat_map<std::uint32_t, Relay> relays_;
   std::uint32_t next_relay_ = 0;
@@ -511,6 +540,7 @@ class Shard {
   std::vector<std::unique_ptr<Connection::Output>> spare_outboxes_;
   std::size_t spare_outbox_bytes_ = 0;
   std::vector<std::uint8_t> scratch_;
+  std::string share_text_;
   struct Receiver {
     SessionId session;
     Terms terms;

@@ -41,21 +41,22 @@ void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant n
   // It may have waited long enough to expire: then nobody gets it [MQTT-3.3.2-5], and its publisher need not know.
   if (mail.message->expired(now) && !mail.at_once) {
     ++stats_.publish_expired;
-    relay.matched = true;
+    relay.outcome = Outcome::Taken;
     mail.shares.clear();
-  } else {
-    relay.matched = mail.plain && route_here(mail.message, now);
+  } else if (mail.plain) {
+    relay.outcome = route_here(mail.message, now);
   }
   for (SharePick& pick : mail.shares) {
-    if (share_here(pick.group, pick.filter, mail.message, now)) {
-      relay.matched = true;
+    if (const auto here = share_here(pick.group, pick.filter, mail.message, now)) {
+      relay.outcome = best(relay.outcome, *here);
       continue;
     }
     // Its members went while it was under way: somebody else's turn.
     topics::InterestIndex::Group* group = interest_.find_group(pick.group, pick.filter);
     if (group == nullptr || mail.hops >= kMostHops) continue;
-    const auto target = share_target(*group, std::uint64_t{1} << setup_.id, mail.message, relay.matched, now);
-    if (!target) continue;
+    const SharePlace place = share_out(*group, std::uint64_t{1} << setup_.id, mail.message, now);
+    relay.outcome = best(relay.outcome, place.here);
+    if (!place.elsewhere) continue;
     PublishMail onward;
     onward.message = mail.message;
     onward.hops = static_cast<std::uint8_t>(mail.hops + 1);
@@ -66,14 +67,14 @@ void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant n
       onward.receipt = mail.receipt;
       onward.receipt.relay = next_relay_;
     }
-    post(*target, std::move(onward));
+    post(*place.elsewhere, std::move(onward));
   }
   if (joined) close_part();
   if (!mail.receipt.wanted()) return;
   if (relay.waiting > 0) {
     relays_.emplace(next_relay_, relay);
   } else {
-    send_receipt(from, mail.receipt, relay.matched, emitted_ != emitted_before ? last_batch_ : 0);
+    send_receipt(from, mail.receipt, relay.outcome, emitted_ != emitted_before ? last_batch_ : 0);
   }
 }
 
@@ -83,14 +84,14 @@ void Shard::receipt(const ReceiptMail& receipt) {
     const auto found = relays_.find(token.relay);
     if (found == relays_.end()) return;
     Relay& relay = found->second;
-    relay.matched |= receipt.matched;
+    relay.outcome = best(relay.outcome, receipt.outcome);
     if (--relay.waiting > 0) return;
-    send_receipt(relay.to, relay.token, relay.matched, last_batch_);
+    send_receipt(relay.to, relay.token, relay.outcome, last_batch_);
     relays_.erase(found);
   } else if (token.joint != 0) {
-    joint_receipt(token.joint, receipt.matched);
+    joint_receipt(token.joint, receipt.outcome);
   } else if (Connection* c = connections_.find(token.connection); c != nullptr) {
-    c->acks.receipt(token.sequence, receipt.matched);
+    c->acks.receipt(token.sequence, receipt.outcome);
     settle_acks(token.connection, *c);
   }
 }

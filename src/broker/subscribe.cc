@@ -1,6 +1,7 @@
 // SUBSCRIBE and UNSUBSCRIBE (3.8, 3.10), and what the other shards are told of them.
 #include <fmt/format.h>
 
+#include "broker/printable.h"
 #include "broker/shard.h"
 
 namespace vigil::broker {
@@ -16,11 +17,9 @@ bool may_match_clients(std::string_view filter) {
   return filter.starts_with("$SYS") && !filter.starts_with("$SYS/broker");
 }
 
-// SUBACKs of one connection that wait for other shards.
-constexpr std::uint32_t kMostPendingSubAcks = 1024;
-
-// Retained messages looked at for one SUBSCRIBE before further filters in it are refused.
-constexpr std::uint64_t kMostRetainedAPacket = 1'000'000;
+// Retained messages that are looked at in one go for new subscriptions, except within one filter. The rest follows in
+// the next turn.
+constexpr std::uint64_t kRetainedAStep = 100'000;
 
 }  // namespace
 
@@ -38,12 +37,11 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   const std::uint64_t emitted_before = emitted_;
   const std::size_t most = limits().max_subscriptions_per_session;
   std::size_t handled = 0;
-  const std::uint64_t delivered_before = retained_work_;
   for (const auto& entry : packet.entries) {
-    // A filter named again replaces itself; so many of them, or so much to deliver, is no subscriber's need.
-    const bool too_much = handled++ >= most || retained_work_ - delivered_before > kMostRetainedAPacket;
-    pending.reasons.push_back(too_much ? ReasonCode::QuotaExceeded
-                                       : subscribe_one(c.session, s, c, entry, subscription_id, now));
+    // A filter named again replaces itself. More filters in one packet than a session may hold are no subscriber's
+    // need.
+    pending.reasons.push_back(handled++ >= most ? too_many_subscriptions(c, s, "limits.max_subscriptions_per_session")
+                                                : subscribe_one(c, s, entry, subscription_id, pending.wishes));
   }
   // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
   // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
@@ -52,18 +50,30 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   pending.needs_batch = emitted_ != emitted_before ? last_batch_ : 0;
   if (interest_applied() >= pending.needs && pending.needs_batch <= stored_) {
     if (!send_suback(pending)) return std::unexpected(answer_too_large());
-  } else if (++c.pending_subacks > kMostPendingSubAcks) {
-    return std::unexpected(Departure{.cause = DisconnectReason::QuotaExceeded,
-                                     .detail = "too many SUBSCRIBE packets without waiting for an answer"});
+    take_wishes(pending);
+    serve_wishes(now);
   } else {
+    ++c.pending_answers;
     subacks_.push_back(std::move(pending));
   }
-  if (s.has_feeds()) continue_feeds(c.session, s);
   return {};
 }
 
-ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, const mqtt::Subscribe::Entry& entry,
-                                std::uint32_t subscription_id, base::Instant now) {
+// A limit is reached: said in the log once a connection.
+ReasonCode Shard::too_many_subscriptions(Connection& c, const Session& s, std::string_view key) {
+  if (!c.subscription_limit_logged) {
+    c.subscription_limit_logged = true;
+    log(LogLevel::Warn, "subscription_limit",
+        fmt::format("Client {}: subscriptions are refused: {} is reached (it has {}).", printable(s.client_id), key,
+                    s.subscriptions.size()),
+        {{"clientId", s.client_id.str()}, {"limit", std::string(key)}});
+  }
+  return ReasonCode::QuotaExceeded;
+}
+
+ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe::Entry& entry,
+                                std::uint32_t subscription_id, std::vector<RetainedWish>& wishes) {
+  const SessionId sid = c.session;
   const auto filter = mqtt::TopicFilter::parse(entry.filter);
   if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
   if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
@@ -77,22 +87,26 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   subscription.subscription_id = subscription_id;
   subscription.options = entry.options;
   subscription.options.qos = std::min(entry.options.qos, static_cast<mqtt::QoS>(limits().maximum_qos));
-  const bool is_new = subscriptions_.find(*filter, sid.value()) == nullptr;
-  if (is_new && (s.subscriptions.size() >= limits().max_subscriptions_per_session ||
-                 subscriptions_.size() >= share_of(limits().max_subscriptions))) {
-    return ReasonCode::QuotaExceeded;
+  // A bridge of 3.x says with a bit of CONNECT what one of 5.0 says in its options. (Not for share groups, where No
+  // Local is a protocol error [MQTT-3.8.3-4].)
+  if (c.bridge) {
+    subscription.options.no_local = !filter->shared();
+    subscription.options.retain_as_published = true;
+  }
+  const OwnSubscription* own = s.find_subscription(entry.filter);
+  const bool is_new = own == nullptr;
+  if (is_new && s.subscriptions.size() >= limits().max_subscriptions_per_session) {
+    return too_many_subscriptions(c, s, "limits.max_subscriptions_per_session");
+  }
+  if (is_new && subscriptions_.size() >= share_of(limits().max_subscriptions)) {
+    return too_many_subscriptions(c, s, "limits.max_subscriptions");
   }
   const auto added = subscriptions_.add(*filter, subscription);
   if (is_new) {
-    s.subscriptions.push_back({base::Text(entry.filter), s.next_subscription++, filter->shared()});
+    own = &s.add_subscription(entry.filter, s.next_subscription++, filter->shared());
     if (s.next_subscription == 0) s.next_subscription = 1;
   }
-  if (s.durable) {
-    const auto held = std::find_if(s.subscriptions.rbegin(), s.subscriptions.rend(),
-                                   [&entry](const HeldSubscription& h) { return h.text == entry.filter; });
-    CHECK(held != s.subscriptions.rend());
-    emit(PutSubscription{s.key, held->number, subscription_id, subscription.options, held->text.str()});
-  }
+  if (s.durable) emit(PutSubscription{s.key, own->number, subscription_id, subscription.options, own->text.str()});
   if (filter->shared()) {
     if (is_new) {
       ++s.shared_subscriptions;
@@ -104,10 +118,36 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   if (added.first_of_filter) interest_gained(*filter);
   const RetainHandling handling = entry.options.retain_handling;
   if (handling == RetainHandling::SendAtSubscribe || (handling == RetainHandling::SendIfNew && is_new)) {
-    retained_at_subscribe(sid, s, filter->filter, subscription, now);
-    if (s.may_read_clients && may_match_clients(filter->filter)) start_feed(sid, s, filter->filter, subscription, now);
+    wishes.push_back({own->text, subscription});
   }
   return granted(subscription.options.qos);
+}
+
+// --- retained messages for new subscriptions: behind their SUBACK, in the order of the subscriptions
+
+void Shard::take_wishes(PendingSubAck& pending) {
+  std::ranges::move(pending.wishes, std::back_inserter(retained_wishes_));
+}
+
+// What is retained is looked up now and not when the subscription was made: it is never older than what the client has
+// been sent meanwhile.
+void Shard::serve_wishes(base::Instant now) {
+  for (const std::uint64_t from = retained_work_; !retained_wishes_.empty();) {
+    if (retained_work_ - from > kRetainedAStep) {
+      if (!wishes_timer_) wishes_timer_ = arm(now, TimerKind::RetainedWishes, 0);
+      return;
+    }
+    const RetainedWish wish = std::move(retained_wishes_.front());
+    retained_wishes_.pop_front();
+    const SessionId sid = SessionId::from_value(wish.subscription.subscriber);
+    Session* s = sessions_.find(sid);
+    // It may be gone by now, or its client may have taken the subscription back.
+    if (s == nullptr || s->find_subscription(wish.filter.view()) == nullptr) continue;
+    retained_at_subscribe(sid, *s, wish.filter, wish.subscription, now);
+    if (!s->may_read_clients || !s->connected() || !may_match_clients(wish.filter)) continue;
+    start_feed(sid, *s, wish.filter, wish.subscription, now);
+    continue_feeds(sid, *s);
+  }
 }
 
 bool Shard::send_suback(const PendingSubAck& pending) {
@@ -148,13 +188,16 @@ void Shard::interest_applied_by(ShardId other, std::uint64_t told, base::Instant
 }
 
 void Shard::settle_subacks(base::Instant now) {
+  if (subacks_.empty()) return;
   const std::uint64_t applied = interest_applied();
   while (!subacks_.empty() && subacks_.front().needs <= applied && subacks_.front().needs_batch <= stored_) {
-    const PendingSubAck pending = std::move(subacks_.front());
+    PendingSubAck pending = std::move(subacks_.front());
     subacks_.pop_front();
-    if (Connection* c = connections_.find(pending.connection); c != nullptr) --c->pending_subacks;
+    answered(pending.connection);
     if (!send_suback(pending)) leave(pending.connection, answer_too_large(), now);
+    take_wishes(pending);
   }
+  serve_wishes(now);
 }
 
 void Shard::tell_interest(InterestMail mail) {
@@ -184,13 +227,12 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
 }
 
 bool Shard::drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter& filter, std::string_view text) {
+  const OwnSubscription* own = s.find_subscription(text);
+  if (own == nullptr) return false;
   const auto removed = subscriptions_.remove(filter, sid.value());
-  if (!removed.removed) return false;
-  const auto held = std::find_if(s.subscriptions.begin(), s.subscriptions.end(),
-                                 [text](const HeldSubscription& h) { return h.text == text; });
-  CHECK(held != s.subscriptions.end());
-  if (s.durable) emit(DropSubscription{s.key, held->number});
-  s.subscriptions.erase(held);
+  CHECK(removed.removed);
+  if (s.durable) emit(DropSubscription{s.key, own->number});
+  s.remove_subscription(text);
   drop_feed(s, filter.filter);
   if (filter.shared()) {
     --s.shared_subscriptions;
@@ -238,9 +280,9 @@ void Shard::group_changed(const mqtt::TopicFilter& filter, MembersChange change)
 
 // A session's client connected or went away: its share groups count it among those that can be served, or no longer.
 void Shard::members_came_or_went(const Session& s) {
-  for (const HeldSubscription& held : s.subscriptions) {
-    if (!held.shared) continue;
-    group_changed(*mqtt::TopicFilter::parse(held.text), {.connected = s.connected() ? 1 : -1});
+  for (const OwnSubscription& own : s.subscriptions) {
+    if (!own.shared) continue;
+    group_changed(*mqtt::TopicFilter::parse(own.text), {.connected = s.connected() ? 1 : -1});
   }
 }
 

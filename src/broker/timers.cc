@@ -30,8 +30,13 @@ void Shard::advance(base::Instant now) {
         break;
       }
       case TimerKind::Session: session_timer(SessionId::from_value(owner.id), now); break;
+      case TimerKind::Sweep: sweep_timer(SessionId::from_value(owner.id), now); break;
       case TimerKind::Reload: reload_timer(SessionId::from_value(owner.id)); break;
       case TimerKind::Retained: retained_timer(owner.id, now); break;
+      case TimerKind::RetainedWishes:
+        wishes_timer_ = {};
+        serve_wishes(now);
+        break;
       case TimerKind::System:
         broker_stats_due(now);
         system_timer_ = {};

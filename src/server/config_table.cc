@@ -25,6 +25,7 @@ constexpr std::int64_t kDay = 86'400;
 constexpr std::int64_t kMaxPacket = 268'435'460;
 
 constexpr string_view kOverMaxV3[] = {"allow", "enforce", "reject"};
+constexpr string_view kV3Denied[] = {"disconnect", "acknowledge"};
 constexpr string_view kStoreSyncs[] = {"process", "power", "memory"};
 constexpr string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error"};
 constexpr string_view kLogFormats[] = {"text", "json"};
@@ -37,6 +38,7 @@ constexpr ConfigSection kSections[] = {
      "When a silent client counts as gone: one and a half times the keep alive it asked for, never earlier."},
     {"limits", "Bounds that protect the broker and its other clients."},
     {"mqtt", "What the broker offers to clients, and announces to MQTT 5 clients when they connect."},
+    {"access", "What clients may do."},
     {"session", "What is kept for a client: its subscriptions and the messages it has yet to get."},
     {"retained", "Messages that a topic keeps for whoever subscribes later."},
     {"will", "Last wills: what is published for clients that go without a goodbye."},
@@ -223,6 +225,9 @@ const std::vector<ConfigKey<Config>>& table() {
       "How many short numbers (aliases) an MQTT 5 client may use in place of topic names; 0 forbids them."),
   limit<&Limits::topic_alias_out_maximum>("mqtt.topic_alias_out_maximum", range(0, kU16), kLive,
       "How many such aliases the broker uses towards a client that takes them."),
+
+  limit<&Limits::v3_denied>("access.v3_denied", one_of(kV3Denied), kLive,
+      "What happens to an MQTT 3 client that publishes a message of QoS 1 or 2 where it may not, or to a topic with too many levels. It cannot be told: disconnect ends its connection, acknowledge answers as if the message were on its way."),
 
   limit<&Limits::max_sessions>("session.max_sessions", range(1, kU32), kLive,
       "How many sessions, of connected and of absent clients, the broker keeps."),

@@ -40,6 +40,13 @@ base::Result<void, std::string> set(Settings& settings, std::string_view name, s
     }
     return {};
   }
+  if (name == "v3_denied") {
+    if (value != "disconnect" && value != "acknowledge") {
+      return base::Err(fmt::format("v3_denied={}: disconnect or acknowledge", value));
+    }
+    limits.v3_denied = value == "disconnect" ? broker::V3Denied::Disconnect : broker::V3Denied::Acknowledge;
+    return {};
+  }
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage): the name as text
 #define VIGIL_SETTING(field) \
   if (name == #field) return assign(limits.field, value)

@@ -150,6 +150,18 @@ void SimStore::change(broker::Change&& change) {
             }
             s->queue.erase(at);
           },
+          [&](const broker::PutPacketId& put) {
+            if (Stored* s = part_of(put.session); s != nullptr) {
+              if (!s->queue.contains(put.number)) {
+                fail(
+                    fmt::format("{}: message {} gets an identifier and is not there", s->record.client_id, put.number));
+              }
+              s->packet_ids[put.number] = put.packet_id;
+            }
+          },
+          [&](const broker::DropPacketId& drop) {
+            if (Stored* s = part_of(drop.session); s != nullptr) s->packet_ids.erase(drop.number);
+          },
           [&](const broker::PutUnreleased& put) {
             if (Stored* s = part_of(put.session); s != nullptr) s->unreleased.insert(put.packet_id);
           },
@@ -210,6 +222,7 @@ broker::Swept SimStore::sweep(const broker::SweepRequest& request, base::Instant
     }
     ++swept.messages;
     swept.bytes += message->size();
+    session->second.packet_ids.erase(at->first);
     at = queue.erase(at);
   }
   return swept;
@@ -227,9 +240,12 @@ void SimStore::recover(base::Instant now, const std::function<void(broker::Recov
     session.session = stored.record;
     for (const auto& [number, subscription] : stored.subscriptions) session.subscriptions.push_back(subscription);
     session.unreleased.assign(stored.unreleased.begin(), stored.unreleased.end());
+    for (const auto& [number, id] : stored.packet_ids) session.packet_ids.push_back({key, number, id});
     session.queued = stored.queue.size();
     for (const auto& [number, entry] : stored.queue) {
-      if (entry.message) session.queued_bytes += entry.message->size();
+      if (!entry.message) continue;
+      session.queued_bytes += entry.message->size();
+      session.expiring.add(entry.message->expires(), entry.message->size());
     }
     if (!stored.queue.empty()) {
       session.first_number = stored.queue.begin()->first;
@@ -247,10 +263,21 @@ std::size_t SimStore::messages() const {
   return sum;
 }
 
+std::size_t SimStore::packet_ids() const {
+  std::size_t sum = 0;
+  for (const auto& [key, session] : sessions_) sum += session.packet_ids.size();
+  return sum;
+}
+
 std::string SimStore::leftovers() const {
   if (!held_.empty()) return fmt::format("parts of {} joint changes that nobody commits", held_.size());
   for (const auto& [key, session] : sessions_) {
     if (!session.exists) return fmt::format("parts of the session {}/{}, which is not stored", key.sequence, key.shard);
+    for (const auto& [number, id] : session.packet_ids) {
+      if (session.queue.contains(number)) continue;
+      return fmt::format("the identifier of message {} of the session {}/{}, which is gone", number, key.sequence,
+                         key.shard);
+    }
   }
   return {};
 }

@@ -53,7 +53,8 @@ class SimStore {
 
   // --- for the oracle
   std::size_t sessions() const { return sessions_.size(); }
-  std::size_t messages() const;  // in queues
+  std::size_t messages() const;    // in queues
+  std::size_t packet_ids() const;  // that are stored
   // What an operator would call garbage: parts of sessions that are not there, parts held for no joint. Empty: none.
   std::string leftovers() const;
   // A batch whose number is not the next of its shard, or a change that cannot be: the first one found.
@@ -71,6 +72,7 @@ class SimStore {
     std::map<std::uint32_t, broker::PutSubscription> subscriptions;
     std::map<std::uint64_t, Entry> queue;
     std::set<mqtt::PacketId> unreleased;
+    std::map<std::uint64_t, mqtt::PacketId> packet_ids;  // by number
   };
   struct Batch {
     unsigned shard = 0;

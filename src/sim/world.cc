@@ -297,7 +297,9 @@ void World::turn(unsigned shard) {
 // Those who were put off wait a while, and then some of them go on.
 void World::catch_up(unsigned shard) {
   ShardState& state = shards_[shard];
-  if (random_.chance(50)) {
+  if (!options_.narrow) {
+    state.core->catch_up(now_);
+  } else if (random_.chance(50)) {
     state.core->allow({.changes = 1 + random_.below(8)});
     state.core->catch_up(now_);
   }
@@ -505,6 +507,7 @@ void World::end_turn(unsigned shard) {
     state.turn_wanted = false;
     wake(shard);
   }
+  if (state.core->behind()) wake_at(shard, now_ + kMaxWakeUp);
   const base::Instant deadline = state.core->next_deadline();
   if (!deadline.is_never()) wake_at(shard, std::max(deadline, now_) + jitter(kMaxWakeUp / 4));
 }

@@ -65,6 +65,11 @@ struct ChangeWriter::Appender {
     if (writer.leave(key, c.message, c.kept, batch)) return;
     batch.SingleDelete(writer.database_.family(Family::Queue), slice(entry_key(key)));
   }
+  void operator()(const broker::PutPacketId& c) {
+    encode_number(c.packet_id, writer.record_);
+    writer.put(batch, Family::PacketIds, entry_key({c.session, c.number}));
+  }
+  void operator()(const broker::DropPacketId& c) { remove(Family::PacketIds, entry_key({c.session, c.number})); }
   void operator()(const broker::PutUnreleased& c) {
     writer.put(batch, Family::Unreleased, unreleased_key(c.session, c.packet_id));
   }

@@ -18,14 +18,15 @@ enum class Family : std::uint8_t {
   Retained,
   Presence,
   Runs,
-  RunStates
+  RunStates,
+  PacketIds
 };
 
-inline constexpr std::size_t kFamilies = 10;
+inline constexpr std::size_t kFamilies = 11;
 // As RocksDB knows them.
 inline constexpr std::array<std::string_view, kFamilies> kFamilyNames = {
-    "default",  "sessions", "subscriptions", "unreleased", "queue",
-    "messages", "retained", "presence",      "runs",       "run_states"};
+    "default",  "sessions", "subscriptions", "unreleased", "queue",     "messages",
+    "retained", "presence", "runs",          "run_states", "packet_ids"};
 
 inline std::string_view name(Family family) { return kFamilyNames[static_cast<std::size_t>(family)]; }
 

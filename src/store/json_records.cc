@@ -110,6 +110,15 @@ Converted unreleased_json(Bytes key) {
   return Json{{"kind", "unreleased"}, {"session", place(unreleased->session)}, {"packetId", unreleased->packet_id}};
 }
 
+Converted packet_id_json(Bytes key, Bytes value) {
+  const auto entry = read_entry_key(key);
+  const auto id = decode_number(value);
+  if (!entry || !id || *id == 0 || *id > UINT16_MAX) {
+    return Err(std::string("the record of a packet identifier is not readable"));
+  }
+  return Json{{"kind", "packetId"}, {"session", place(entry->session)}, {"number", entry->number}, {"packetId", *id}};
+}
+
 Json message_fields(const MessageView& m) {
   Json json = {{"position", place(m.position)},
                {"topic", content(m.topic)},
@@ -309,6 +318,13 @@ RawRecord unreleased_of(const Json& j) {
           .key = buffer_of(unreleased_key(place_of(j.at("session")), j.at("packetId").get<mqtt::PacketId>()))};
 }
 
+RawRecord packet_id_of(const Json& j) {
+  RawRecord raw{.family = Family::PacketIds,
+                .key = buffer_of(entry_key({place_of(j.at("session")), j.at("number").get<std::uint64_t>()}))};
+  encode_number(j.at("packetId").get<mqtt::PacketId>(), raw.value);
+  return raw;
+}
+
 RawRecord meta_of(const Json& j) {
   RawRecord raw{.family = Family::Meta, .key = buffer_of(j.at("name"))};
   const auto value = j.at("value").get<std::uint64_t>();
@@ -325,6 +341,7 @@ RawRecord raw_of(const Json& j) {
   if (kind == "session") return session_of(j);
   if (kind == "subscription") return subscription_of(j);
   if (kind == "unreleased") return unreleased_of(j);
+  if (kind == "packetId") return packet_id_of(j);
   if (kind == "queued") return entry_of(j);
   if (kind == "message") return message_of(j, Family::Messages);
   if (kind == "retained") return message_of(j, Family::Retained);
@@ -342,6 +359,7 @@ Converted record_to_json(Family family, Bytes key, Bytes value) {
     case Family::Sessions: return session_json(key, value);
     case Family::Subscriptions: return subscription_json(key, value);
     case Family::Unreleased: return unreleased_json(key);
+    case Family::PacketIds: return packet_id_json(key, value);
     case Family::Queue: return entry_json(key, value);
     case Family::Messages: return message_json("message", key, value);
     case Family::Retained: return message_json("retained", key, value);

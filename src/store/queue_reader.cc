@@ -127,6 +127,7 @@ bool QueueReader::sweep(Sweep& sweep, rocksdb::WriteBatch& batch) {
     const auto entry = decode_entry(walk.record());
     if (!entry) continue;
     delete_entry(database_, references_, runs_, key, *entry, batch);
+    batch.Delete(database_.family(Family::PacketIds), slice(entry_key(key)));
     ++sweep.answer.messages;
     sweep.answer.bytes += head->size();
   }
@@ -147,7 +148,8 @@ bool QueueReader::purge(Purge& purge, rocksdb::WriteBatch& batch) {
       batch.Delete(database_.family(Family::Queue), slice(entry_key(key)));
     }
   }
-  return purge_family(Family::Subscriptions, purge.key, batch) && purge_family(Family::Unreleased, purge.key, batch);
+  return purge_family(Family::Subscriptions, purge.key, batch) && purge_family(Family::Unreleased, purge.key, batch) &&
+         purge_family(Family::PacketIds, purge.key, batch);
 }
 
 bool QueueReader::purge_runs(const broker::SessionKey& session, rocksdb::WriteBatch& batch) {

@@ -22,7 +22,7 @@ template <class T>
 using Decoded = base::Result<T, std::string>;
 
 // Of the store as a whole. Rises when a broker that does not know the new form must not open it.
-inline constexpr std::uint32_t kFormat = 2;
+inline constexpr std::uint32_t kFormat = 3;
 
 // --- keys
 

@@ -65,6 +65,7 @@ class Recovery {
   void subscriptions(SessionParts& from, broker::RecoveredSession& to);
   void unreleased(SessionParts& from, broker::RecoveredSession& to);
   void queue(SessionParts& from, broker::RecoveredSession& to);
+  static void packet_ids(SessionParts& from, broker::RecoveredSession& to);
   void runs(SessionParts& from, SessionParts& states, broker::RecoveredSession& to);
   void count(std::uint64_t number, const EntryHead& head, broker::RecoveredSession& to);
   rocksdb::Status delete_orphans(SessionParts& from, Family family, const Position* before);
@@ -117,12 +118,14 @@ rocksdb::Status Recovery::sessions() {
   SessionParts queue_left(database_, Family::Queue);
   SessionParts runs_left(database_, Family::Runs);
   SessionParts states_left(database_, Family::RunStates);
+  SessionParts packet_ids_left(database_, Family::PacketIds);
   const auto orphans = [&](const Position* before) {
     rocksdb::Status status = delete_orphans(subscriptions_left, Family::Subscriptions, before);
     if (status.ok()) status = delete_orphans(unreleased_left, Family::Unreleased, before);
     if (status.ok()) status = delete_orphans(queue_left, Family::Queue, before);
     if (status.ok()) status = delete_orphans(runs_left, Family::Runs, before);
     if (status.ok()) status = delete_orphans(states_left, Family::RunStates, before);
+    if (status.ok()) status = delete_orphans(packet_ids_left, Family::PacketIds, before);
     return status;
   };
   for (it->SeekToFirst(); it->Valid(); it->Next()) {
@@ -139,6 +142,7 @@ rocksdb::Status Recovery::sessions() {
     unreleased(unreleased_left, recovered);
     queue(queue_left, recovered);
     runs(runs_left, states_left, recovered);
+    packet_ids(packet_ids_left, recovered);
     if (!session) {
       skip(fmt::format("the session {}/{}: {}", key->sequence, key->shard, session.error()));
       continue;
@@ -149,7 +153,8 @@ rocksdb::Status Recovery::sessions() {
   if (!it->status().ok()) return it->status();
   // Only a walk that came to its end knows what belongs to nobody.
   if (rocksdb::Status status = orphans(nullptr); !status.ok()) return status;
-  for (const SessionParts* parts : {&subscriptions_left, &unreleased_left, &queue_left, &runs_left, &states_left}) {
+  for (const SessionParts* parts :
+       {&subscriptions_left, &unreleased_left, &queue_left, &runs_left, &states_left, &packet_ids_left}) {
     if (!parts->status().ok()) return parts->status();
   }
   return {};
@@ -170,6 +175,15 @@ void Recovery::subscriptions(SessionParts& from, broker::RecoveredSession& to) {
 void Recovery::unreleased(SessionParts& from, broker::RecoveredSession& to) {
   for (; from.at(to.session.key); from.next()) {
     if (const auto one = read_unreleased_key(from.key())) to.unreleased.push_back(one->packet_id);
+  }
+}
+
+void Recovery::packet_ids(SessionParts& from, broker::RecoveredSession& to) {
+  for (; from.at(to.session.key); from.next()) {
+    const auto key = read_entry_key(from.key());
+    const auto id = decode_number(from.record());
+    if (!key || !id || *id == 0 || *id > UINT16_MAX) continue;
+    to.packet_ids.push_back({key->session, key->number, static_cast<mqtt::PacketId>(*id)});
   }
 }
 
@@ -195,6 +209,7 @@ void Recovery::count(std::uint64_t number, const EntryHead& head, broker::Recove
   to.last_number = std::max(to.last_number, number);
   ++to.queued;
   to.queued_bytes += head.size();
+  if (!head.released) to.expiring.add(to_instant(head.expires_ms, now_), head.size());
 }
 
 void Recovery::runs(SessionParts& from, SessionParts& states, broker::RecoveredSession& to) {

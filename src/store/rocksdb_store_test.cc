@@ -80,8 +80,10 @@ TEST(RocksdbStore, GivesBackSessionsWithAllThatIsTheirs) {
     store.start();
     store.write({full, session(3, "first"), broker::PutSubscription{session_key(20), 1, 77, options, "$share/g/a/+"},
                  broker::PutSubscription{session_key(20), 2, 0, {}, "gone"},
-                 broker::PutUnreleased{session_key(20), 500}, broker::PutUnreleased{session_key(20), 501}});
-    store.write({broker::DropSubscription{session_key(20), 2}, broker::DropUnreleased{session_key(20), 501}});
+                 broker::PutUnreleased{session_key(20), 500}, broker::PutUnreleased{session_key(20), 501},
+                 broker::PutPacketId{session_key(20), 70'000, 9}, broker::PutPacketId{session_key(20), 70'001, 10}});
+    store.write({broker::DropSubscription{session_key(20), 2}, broker::DropUnreleased{session_key(20), 501},
+                 broker::DropPacketId{session_key(20), 70'001}});
   }
   Driver again(directory.path());
   const Contents contents = again.recover();
@@ -94,6 +96,9 @@ TEST(RocksdbStore, GivesBackSessionsWithAllThatIsTheirs) {
   EXPECT_EQ(got.subscriptions[0].subscription_id, 77U);
   EXPECT_EQ(got.subscriptions[0].number, 1U);
   EXPECT_EQ(got.unreleased, std::vector<mqtt::PacketId>{500});
+  ASSERT_EQ(got.packet_ids.size(), 1U);
+  EXPECT_EQ(got.packet_ids[0].number, 70'000U);
+  EXPECT_EQ(got.packet_ids[0].packet_id, 9);
   EXPECT_EQ(got.queued, 0U);
 }
 
@@ -369,9 +374,12 @@ TEST(RocksdbStore, PurgesWhatAnEndedSessionLeaves) {
   const MessagePtr one = message("t", "shared", 9'000);
   Driver store(directory.path());
   store.start();
-  std::vector<Change> changes = {
-      session(1, "a"), session(2, "b"), broker::PutSubscription{session_key(1), 1, 0, {}, "t"},
-      broker::PutSubscription{session_key(2), 1, 0, {}, "t"}, broker::PutUnreleased{session_key(1), 1}};
+  std::vector<Change> changes = {session(1, "a"),
+                                 session(2, "b"),
+                                 broker::PutSubscription{session_key(1), 1, 0, {}, "t"},
+                                 broker::PutSubscription{session_key(2), 1, 0, {}, "t"},
+                                 broker::PutUnreleased{session_key(1), 1},
+                                 broker::PutPacketId{session_key(1), 1, 7}};
   for (std::uint64_t n = 1; n <= 1'000; ++n) changes.emplace_back(enqueue(1, n, message("t", "p", n)));
   changes.emplace_back(enqueue(1, 1'001, one));
   changes.emplace_back(enqueue(2, 1, one));
@@ -388,6 +396,7 @@ TEST(RocksdbStore, PurgesWhatAnEndedSessionLeaves) {
   EXPECT_EQ(counts["messages"], 1U);
   EXPECT_EQ(counts["subscriptions"], 1U);
   EXPECT_EQ(counts["unreleased"], 0U);
+  EXPECT_EQ(counts["packet_ids"], 0U);
 }
 
 TEST(RocksdbStore, SweepsOrphansWhenItStarts) {

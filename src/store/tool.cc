@@ -181,7 +181,7 @@ int Check::run() {
   checksums();
   // Sessions first, and messages before the entries that refer to them.
   for (const Family family : {Family::Meta, Family::Sessions, Family::Subscriptions, Family::Unreleased,
-                              Family::Messages, Family::Queue, Family::Retained, Family::Presence}) {
+                              Family::Messages, Family::Queue, Family::PacketIds, Family::Retained, Family::Presence}) {
     decode_all(family);
   }
   decode_runs();
@@ -243,6 +243,7 @@ void Check::look_at(Family family, base::Bytes key, base::Bytes value) {
     case Family::Messages: messages_.insert(first); break;
     case Family::Subscriptions:
     case Family::Unreleased:
+    case Family::PacketIds:
     case Family::Queue:
       if (!sessions_.contains(first)) {
         ++left_behind_;

@@ -80,7 +80,7 @@ TEST(StoreTool, InspectsAStore) {
   fill(directory.path());
   const Result result = use(Command::Inspect, directory.path());
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_NE(result.out.find("format               2\n"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find("format               3\n"), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("sessions             2\n"), std::string::npos);
   EXPECT_NE(result.out.find("queued messages      4 ("), std::string::npos);
   EXPECT_NE(result.out.find("2 shared, 1 released; 2 in 1 runs"), std::string::npos);
