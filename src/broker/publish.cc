@@ -26,6 +26,7 @@ bool speaks_of_clients(const Message& message) {
 
 Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now) {
   ++stats_.publish_received;
+  stats_.publish_bytes_received += packet.payload.size();
   Session& s = sessions_.at(c.session);
   if (const auto alias = packet.properties.number(Property::TopicAlias)) {
     if (*alias == 0 || *alias > limits().topic_alias_maximum) {

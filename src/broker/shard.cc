@@ -273,6 +273,7 @@ const Session* Shard::client_session(std::string_view client_id) const {
 const Stats& Shard::stats() const {
   stats_.subscriptions = subscriptions_.size();
   stats_.retained_messages = retained_count_;
+  stats_.retained_bytes = retained_bytes_;
   return stats_;
 }
 
