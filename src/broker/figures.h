@@ -33,6 +33,8 @@ class FigureTexts {
   };
   // What has changed since the last call. `broker` is the sum of all shards.
   std::vector<Text> update(const Stats& broker, std::string_view version, base::Duration uptime);
+  // The next update brings all of them, changed or not.
+  void publish_all_again() { last_.clear(); }
 
  private:
   std::vector<std::string> last_;   // in the order in which update() makes them

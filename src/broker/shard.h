@@ -379,6 +379,7 @@ class Shard {
   void broker_stats_due(base::Instant now);
   void broker_stats_told(ShardId by, base::Instant now);
   void publish_broker_stats(base::Instant now);
+  void clear_broker_stats();
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);
   static void drop_feed(Session& s, std::string_view filter);
@@ -446,6 +447,7 @@ class Shard {
   std::uint64_t stats_told_ = 0;    // shard 0: a bit for each that has told since they were published
   bool stats_due_ = false;          // shard 0: to be published when all have told
   FigureTexts figure_texts_;        // shard 0
+  std::uint32_t sys_switches_ = 0;  // how often $SYS/broker was switched off or on
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
   std::int64_t wall_ms_ = 0;
   base::Instant wall_at_;

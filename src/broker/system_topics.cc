@@ -173,7 +173,7 @@ void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
 // told by the next time is late, and counts with what it told before.
 void Shard::broker_stats_due(base::Instant now) {
   if (setup_.id != 0) {
-    post(0, StatsMail{std::make_shared<const Stats>(stats())});
+    post(0, StatsMail{std::make_shared<const Stats>(stats()), sys_switches_});
     return;
   }
   if (std::exchange(stats_due_, true)) publish_broker_stats(now);
@@ -202,6 +202,22 @@ void Shard::publish_broker_stats(base::Instant now) {
     spec.position = next_position(now);
     route(Message::make(spec), {}, now);
   }
+}
+
+// $SYS/broker was switched off: the figures that are retained there would become stale. Each shard clears its own
+// index, so subscribers are sent nothing.
+void Shard::clear_broker_stats() {
+  std::vector<std::string> topics;
+  retained_.for_each_match("$SYS/#", [&](std::string_view topic, Retained&) {
+    if (is_brokers_own(topic)) topics.emplace_back(topic);
+  });
+  for (const std::string& topic : topics) {
+    forget_retained(*retained_.find(topic));
+    retained_.erase(topic);
+  }
+  figure_texts_.publish_all_again();
+  stats_due_ = false;
+  stats_told_ = 0;
 }
 
 }  // namespace vigil::broker
