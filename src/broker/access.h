@@ -14,9 +14,24 @@ struct Principal {
   bool loopback = false;
 };
 
-// $SYS belongs to the broker; any other topic is free to everybody who was admitted.
+// A bridge tells in $SYS/broker/connection/NAME/state whether it is up: "1" when it connects, "0" by its will.
+// mosquitto began this, and its bridges do so unless told otherwise. NAME is one level.
+inline bool is_bridge_state(std::string_view topic) {
+  constexpr std::string_view kBefore = "$SYS/broker/connection/";
+  constexpr std::string_view kBehind = "/state";
+  if (!topic.starts_with(kBefore) || !topic.ends_with(kBehind)) return false;
+  if (topic.size() <= kBefore.size() + kBehind.size()) return false;
+  return topic.find('/', kBefore.size()) == topic.size() - kBehind.size();
+}
+
+// $SYS belongs to the broker, apart from the states of bridges.
+inline bool is_brokers_own(std::string_view topic) {
+  return topic.starts_with("$SYS") && (topic.size() == 4 || topic[4] == '/') && !is_bridge_state(topic);
+}
+
+// A topic that is not the broker's own is free to everybody who was admitted.
 inline bool may_publish(const Principal& /*who*/, std::string_view topic) {
-  return !topic.starts_with("$SYS/") && topic != "$SYS" && !topic.starts_with("$share/");
+  return !topic.starts_with('$') || (!is_brokers_own(topic) && !topic.starts_with("$share/"));
 }
 
 // The presence of other clients is for those on this machine, as long as nobody has a name.

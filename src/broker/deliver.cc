@@ -407,6 +407,7 @@ Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr
   count(c, &Connection::packets_sent, 1);
   ++stats_.messages_sent;
   ++stats_.publish_sent;
+  stats_.publish_bytes_sent += m.payload().size();
   return Sent::Yes;
 }
 

@@ -80,6 +80,7 @@ struct SystemReplyMail {
 // (Elsewhere, because every mail is as large as the largest.)
 struct StatsMail {
   std::shared_ptr<const Stats> stats;
+  std::uint32_t switches = 0;  // how often $SYS/broker had been switched off or on
 };
 
 struct Mail {

@@ -26,6 +26,7 @@ bool speaks_of_clients(const Message& message) {
 
 Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now) {
   ++stats_.publish_received;
+  stats_.publish_bytes_received += packet.payload.size();
   Session& s = sessions_.at(c.session);
   if (const auto alias = packet.properties.number(Property::TopicAlias)) {
     if (*alias == 0 || *alias > limits().topic_alias_maximum) {
@@ -387,6 +388,9 @@ std::optional<Outcome> Shard::share_here(std::string_view group_name, std::strin
 void Shard::retain(const MessagePtr& message, base::Instant now) {
   last_sequence_ = std::max(last_sequence_, message->position().sequence);
   const std::string_view topic = message->topic();
+  const bool own = is_brokers_own(topic);
+  // A figure that another shard sent just before the figures were switched off.
+  if (own && !limits().sys_enabled) return;
   Retained* kept = retained_.find(topic);
   if (kept != nullptr && kept->position > message->position()) {
     // A newer one is there. Perhaps it is not stored yet: who is told of this one waits for it.
@@ -396,8 +400,8 @@ void Shard::retain(const MessagePtr& message, base::Instant now) {
   const bool was_there = kept != nullptr && kept->message;
   const std::size_t replaced = was_there ? kept->message->size() : 0;
   // What does not fit does not stay, and what it replaces is no longer true [MQTT-3.3.1-5].
-  const bool fits = (was_there || retained_count_ < limits().max_retained_messages) &&
-                    retained_bytes_ - replaced + message->size() <= limits().max_retained_bytes;
+  const bool fits = own || ((was_there || retained_count_ < limits().max_retained_messages) &&
+                            retained_bytes_ - replaced + message->size() <= limits().max_retained_bytes);
   const bool deletes = message->payload().empty() || !fits;
   if (!message->payload().empty() && !fits) retained_full(now);
   if (stores_retained(topic) && (!deletes || was_there)) {
@@ -437,7 +441,7 @@ void Shard::retained_full(base::Instant now) {
 }
 
 bool Shard::stores_retained(std::string_view topic) const {
-  return setup_.durable && !topic.starts_with("$SYS/") && ShardCore::home_of(topic, setup_.shards) == setup_.id;
+  return setup_.durable && !is_brokers_own(topic) && ShardCore::home_of(topic, setup_.shards) == setup_.id;
 }
 
 // It takes the place of what is retained on its topic.
@@ -448,8 +452,11 @@ void Shard::keep_retained(const MessagePtr& message) {
   if (kept == nullptr) kept = &retained_.set(topic, {});
   kept->message = message;
   kept->position = message->position();
-  ++retained_count_;
-  retained_bytes_ += message->size();
+  // The limits and the figures are about the messages of clients.
+  if (!is_brokers_own(topic)) {
+    ++retained_count_;
+    retained_bytes_ += message->size();
+  }
   if (!message->expires().is_never()) time_retained(*kept, topic, message->expires());
 }
 
@@ -464,7 +471,7 @@ void Shard::forget_retained(Retained& kept) {
     wheel_.cancel(kept.timer);
     retained_timers_.erase(kept.timer_slot);
   }
-  if (kept.message) {
+  if (kept.message && !is_brokers_own(kept.message->topic())) {
     --retained_count_;
     retained_bytes_ -= kept.message->size();
   }

@@ -237,9 +237,14 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
   setup_.limits = limits;
   setup_.keep_alive = keep_alive;
   presence_.set_bounds({.records = share_of(limits.presence_max_records), .history = limits.presence_history});
-  if (limits.sys_enabled && !sys_was_on) {
+  if (limits.sys_enabled != sys_was_on) {
+    ++sys_switches_;
     stop(system_timer_);
-    system_timer_ = arm(start_, TimerKind::System, 0);
+    if (limits.sys_enabled) {
+      system_timer_ = arm(start_, TimerKind::System, 0);
+    } else {
+      clear_broker_stats();
+    }
   }
 }
 
@@ -275,6 +280,7 @@ const Session* Shard::client_session(std::string_view client_id) const {
 const Stats& Shard::stats() const {
   stats_.subscriptions = subscriptions_.size();
   stats_.retained_messages = retained_count_;
+  stats_.retained_bytes = retained_bytes_;
   return stats_;
 }
 

@@ -29,6 +29,7 @@
 #include "broker/access.h"
 #include "broker/connection.h"
 #include "broker/ending.h"
+#include "broker/figures.h"
 #include "broker/presence.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
@@ -401,6 +402,7 @@ class Shard {
   void broker_stats_due(base::Instant now);
   void broker_stats_told(ShardId by, base::Instant now);
   void publish_broker_stats(base::Instant now);
+  void clear_broker_stats();
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);
   static void drop_feed(Session& s, std::string_view filter);
@@ -434,7 +436,7 @@ class Shard {
   void forget_retained(Retained& kept);
   void time_retained(Retained& kept, std::string_view topic, base::Instant due);
   topics::RetainedTree<Retained> retained_;
-  std::size_t retained_count_ = 0;  // without the deleted
+  std::size_t retained_count_ = 0;  // without the deleted, and without the broker's own
   std::size_t retained_bytes_ = 0;
   std::size_t tombstones_ = 0;
   std::size_t tombstone_bytes_ = 0;
@@ -469,11 +471,11 @@ class Shard {
 
   Presence presence_;
   mutable Stats stats_;
-  std::uint64_t most_clients_ = 0;  // shard 0: connected at once, ever
   std::vector<Stats> all_stats_;    // shard 0: the last heard of each
   std::uint64_t stats_told_ = 0;    // shard 0: a bit for each that has told since they were published
   bool stats_due_ = false;          // shard 0: to be published when all have told
-  std::vector<std::pair<std::string, std::string>> published_stats_;
+  FigureTexts figure_texts_;        // shard 0
+  std::uint32_t sys_switches_ = 0;  // how often $SYS/broker was switched off or on
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
   std::int64_t wall_ms_ = 0;
   base::Instant wall_at_;

@@ -93,5 +93,52 @@ TEST(ShardCore, CountsMoreBytesThanFitIntoAConnectionsCounters) {
   EXPECT_LE(counted, client.sent());
 }
 
+// A shard's counters that were on their way when the figures were switched off are not those of when they are on again.
+TEST(ShardCore, PublishesFiguresOfAfterTheSwitch) {
+  base::Instant now = base::Instant::from_ns(1'000'000'000);
+  ShardCore core({.id = 0, .shards = 2}, now);
+  Limits limits;
+  const auto told = [&](std::uint64_t connected, std::uint32_t switches) {
+    Stats stats;
+    stats.clients_connected = connected;
+    core.mail({1, StatsMail{std::make_shared<const Stats>(stats), switches}}, now);
+  };
+  // What clients/connected is said to be, if anything.
+  const auto connected = [&]() -> std::string {
+    std::string text;
+    Effects effects;
+    effects.mail.resize(2);
+    effects.late_mail.resize(2);
+    effects.swap(core.effects());
+    for (const Mail& mail : effects.mail[1]) {
+      const auto* publish = std::get_if<PublishMail>(&mail.body);
+      if (publish != nullptr && publish->message->topic() == "$SYS/broker/clients/connected")
+        text = base::as_text(publish->message->payload());
+    }
+    return text;
+  };
+  core.advance(now += base::seconds(1));
+  EXPECT_EQ(connected(), "");  // the other shard has not told
+  told(1, 0);
+  EXPECT_EQ(connected(), "1");
+  limits.sys_enabled = false;
+  core.reconfigure(limits, {});
+  told(2, 0);
+  limits.sys_enabled = true;
+  core.reconfigure(limits, {});
+  core.advance(now += base::seconds(100));
+  EXPECT_EQ(connected(), "");
+  told(3, 2);
+  EXPECT_EQ(connected(), "3");
+  // The other shard may hear of the switch first.
+  limits.sys_enabled = false;
+  core.reconfigure(limits, {});
+  told(4, 4);
+  limits.sys_enabled = true;
+  core.reconfigure(limits, {});
+  core.advance(now += base::seconds(100));
+  EXPECT_EQ(connected(), "4");
+}
+
 }  // namespace
 }  // namespace vigil::broker

@@ -25,7 +25,8 @@ void Shard::mail(Mail&& mail, base::Instant now) {
                  [&](SystemReplyMail& reply) { system_reply(reply, now); },
                  [&](const StatsMail& stats) {
                    all_stats_[from] = *stats.stats;
-                   broker_stats_told(from, now);
+                   // One from before the figures were switched off is too old for when they are switched on.
+                   if (stats.switches >= sys_switches_) broker_stats_told(from, now);
                  },
              },
              mail.body);

@@ -1,5 +1,7 @@
 #include "broker/stats.h"
 
+#include <algorithm>
+
 namespace vigil::broker {
 
 void Stats::add(const Stats& other) {
@@ -7,7 +9,8 @@ void Stats::add(const Stats& other) {
   clients_disconnected += other.clients_disconnected;
   subscriptions += other.subscriptions;
   shared_subscriptions += other.shared_subscriptions;
-  if (other.retained_messages > retained_messages) retained_messages = other.retained_messages;
+  retained_messages = std::max(retained_messages, other.retained_messages);
+  retained_bytes = std::max(retained_bytes, other.retained_bytes);
   queued_messages += other.queued_messages;
   queued_bytes += other.queued_bytes;
   inflight_messages += other.inflight_messages;
@@ -21,6 +24,8 @@ void Stats::add(const Stats& other) {
   publish_sent += other.publish_sent;
   publish_dropped += other.publish_dropped;
   publish_expired += other.publish_expired;
+  publish_bytes_received += other.publish_bytes_received;
+  publish_bytes_sent += other.publish_bytes_sent;
   bytes_received += other.bytes_received;
   bytes_sent += other.bytes_sent;
   clients_expired += other.clients_expired;

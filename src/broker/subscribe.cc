@@ -21,6 +21,14 @@ bool may_match_clients(std::string_view filter) {
 // the next turn.
 constexpr std::uint64_t kRetainedAStep = 100'000;
 
+// Kinds of subscriptions can be switched off.
+std::optional<ReasonCode> kind_refused(const mqtt::TopicFilter& filter, const Limits& limits) {
+  if (filter.shared() && !limits.shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
+  if (mqtt::has_wildcard(filter.filter) && !limits.wildcard_available)
+    return ReasonCode::WildcardSubscriptionsNotSupported;
+  return std::nullopt;
+}
+
 }  // namespace
 
 Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now) {
@@ -76,9 +84,11 @@ ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe
   const SessionId sid = c.session;
   const auto filter = mqtt::TopicFilter::parse(entry.filter);
   if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
-  if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
-  if (!limits().wildcard_available && mqtt::has_wildcard(filter->filter))
-    return ReasonCode::WildcardSubscriptionsNotSupported;
+  if (const auto refusal = kind_refused(*filter, limits())) {
+    // A subscription that was made before its kind was switched off goes on until its client is told. This tells it.
+    drop_subscription(sid, s, *filter, entry.filter);
+    return *refusal;
+  }
   if (!may_subscribe({s.client_id, s.user_name(), c.loopback}, filter->filter, limits()))
     return ReasonCode::NotAuthorized;
 
@@ -316,9 +326,11 @@ void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view fi
   terms.retain = true;
   terms.retained_at_subscribe = true;
   if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
-  retained_.for_each_match(filter, [&](std::string_view, Retained& retained) {
+  retained_.for_each_match(filter, [&](std::string_view topic, Retained& retained) {
     ++retained_work_;
     if (!retained.message || retained.message->expired(now)) return;
+    // While retained messages are switched off, those of earlier are kept back. They are sent when it is on again.
+    if (!limits().retain_available && !is_brokers_own(topic)) return;
     if (subscription.options.no_local && retained.message->publisher() == s.self) return;
     terms.qos = std::min(retained.message->qos(), subscription.options.qos);
     deliver(sid, s, retained.message, terms, now);

@@ -173,7 +173,7 @@ void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
 // told by the next time is late, and counts with what it told before.
 void Shard::broker_stats_due(base::Instant now) {
   if (setup_.id != 0) {
-    post(0, StatsMail{std::make_shared<const Stats>(stats())});
+    post(0, StatsMail{std::make_shared<const Stats>(stats()), sys_switches_});
     return;
   }
   if (std::exchange(stats_due_, true)) publish_broker_stats(now);
@@ -194,54 +194,30 @@ void Shard::publish_broker_stats(base::Instant now) {
   all_stats_[setup_.id] = stats();
   Stats sum;
   for (const Stats& one : all_stats_) sum.add(one);
-  std::size_t next = 0;
-  const auto publish = [&](std::string_view name, std::string text) {
-    if (published_stats_.size() <= next)
-      published_stats_.emplace_back(fmt::format("$SYS/broker/{}", name), std::string());
-    auto& [topic, last] = published_stats_[next++];
-    if (text == last) return;
+  for (const FigureTexts::Text& figure : figure_texts_.update(sum, setup_.version, now - start_)) {
     Message::Spec spec;
-    spec.topic = topic;
-    spec.payload = base::as_bytes(text);
+    spec.topic = figure.topic;
+    spec.payload = base::as_bytes(figure.text);
     spec.retain = true;
     spec.position = next_position(now);
     route(Message::make(spec), {}, now);
-    last = std::move(text);
-  };
-  const auto number = [&](std::string_view name, std::uint64_t value) { publish(name, std::to_string(value)); };
-  publish("version", "vigilmq version " + setup_.version);
-  publish("uptime", fmt::format("{} seconds", std::chrono::duration_cast<base::seconds>(now - start_).count()));
-  number("clients/connected", sum.clients_connected);
-  number("clients/disconnected", sum.clients_disconnected);
-  number("clients/total", sum.clients_connected + sum.clients_disconnected);
-  most_clients_ = std::max(most_clients_, sum.clients_connected);
-  number("clients/maximum", most_clients_);
-  number("clients/expired", sum.clients_expired);
-  number("clients/at_risk", sum.at_risk);
-  number("clients/keep_alive_timeouts", sum.keep_alive_timeouts);
-  number("clients/takeovers", sum.takeovers);
-  number("clients/protocol_errors", sum.protocol_errors);
-  number("clients/write_stalls", sum.write_stalls);
-  number("connections/socket/count", sum.sockets_opened);
-  number("connections/accepted", sum.connects);
-  number("connections/refused", sum.connects_refused);
-  number("messages/received", sum.messages_received);
-  number("messages/sent", sum.messages_sent);
-  number("messages/stored", sum.retained_messages + sum.queued_messages + sum.inflight_messages);
-  number("messages/inflight", sum.inflight_messages);
-  number("publish/messages/received", sum.publish_received);
-  number("publish/messages/sent", sum.publish_sent);
-  number("publish/messages/dropped", sum.publish_dropped);
-  number("publish/messages/expired", sum.publish_expired);
-  number("bytes/received", sum.bytes_received);
-  number("bytes/sent", sum.bytes_sent);
-  number("retained messages/count", sum.retained_messages);
-  number("store/messages/count", sum.queued_messages);
-  number("store/messages/bytes", sum.queued_bytes);
-  number("subscriptions/count", sum.subscriptions);
-  number("shared_subscriptions/count", sum.shared_subscriptions);
-  number("wills/published", sum.wills_published);
-  number("wills/cancelled", sum.wills_cancelled);
+  }
+}
+
+// $SYS/broker was switched off: the figures that are retained there would become stale. Each shard clears its own
+// index, so subscribers are sent nothing.
+void Shard::clear_broker_stats() {
+  std::vector<std::string> topics;
+  retained_.for_each_match("$SYS/#", [&](std::string_view topic, Retained&) {
+    if (is_brokers_own(topic)) topics.emplace_back(topic);
+  });
+  for (const std::string& topic : topics) {
+    forget_retained(*retained_.find(topic));
+    retained_.erase(topic);
+  }
+  figure_texts_.publish_all_again();
+  stats_due_ = false;
+  stats_told_ = 0;
 }
 
 }  // namespace vigil::broker

@@ -210,11 +210,11 @@ const std::vector<ConfigKey<Config>>& table() {
   limit<&Limits::maximum_qos>("mqtt.maximum_qos", range(0, 2), kRestart,
       "The highest quality of service for published messages: 0 at most once, 1 at least once, 2 exactly once."),
   limit<&Limits::retain_available>("mqtt.retain_available", {}, kRestart,
-      "Whether clients may have messages retained for later subscribers."),
+      "Whether clients may have messages retained for later subscribers. While it is false, messages that were retained before stay in the store, are sent to no new subscription, and are there again when it is true."),
   limit<&Limits::wildcard_available>("mqtt.wildcard_available", {}, kRestart,
-      "Whether clients may subscribe with the wildcards + and #."),
+      "Whether clients may subscribe with the wildcards + and #. While it is false, such subscriptions of stored sessions go on until their client subscribes again and is refused, unsubscribes, or begins a new session."),
   limit<&Limits::shared_available>("mqtt.shared_available", {}, kRestart,
-      "Whether clients may share a subscription ($share/group/filter), so that each message goes to one of them."),
+      "Whether clients may share a subscription ($share/group/filter), so that each message goes to one of them. While it is false, such subscriptions of stored sessions go on as with mqtt.wildcard_available."),
   limit<&Limits::subscription_ids_available>("mqtt.subscription_ids_available", {}, kRestart,
       "Whether MQTT 5 clients may number their subscriptions."),
   limit<&Limits::receive_maximum>("mqtt.receive_maximum", range(1, kU16), kRestart,
@@ -243,7 +243,7 @@ const std::vector<ConfigKey<Config>>& table() {
       "Whether messages of QoS 0 are kept for absent clients too."),
 
   limit<&Limits::max_retained_messages>("retained.max_messages", range(0, kU32), kLive,
-      "How many topics may have a retained message; when it is reached, further topics keep none."),
+      "How many topics may have a retained message; when it is reached, further topics keep none. The broker's own figures below $SYS do not count."),
   limit<&Limits::max_retained_bytes>("retained.max_bytes", bytes(1024, 1024 * kGiB), kLive,
       "How many bytes these messages may have together, with their topics; a message that would go beyond is delivered but not kept."),
 
@@ -265,7 +265,7 @@ const std::vector<ConfigKey<Config>>& table() {
       "How many clients are remembered, connected or not; the ones longest gone are forgotten first."),
 
   limit<&Limits::sys_enabled>("sys.enabled", {}, kLive,
-      "Whether the broker publishes its own figures under $SYS/broker."),
+      "Whether the broker publishes its own figures under $SYS/broker. When it is switched off, those that are retained there are removed."),
   limit<&Limits::sys_clients_enabled>("sys.clients_enabled", {}, kLive,
       "Whether it publishes the state of every client under $SYS/clients, in a topic named after its client identifier."),
   limit<&Limits::sys_interval>("sys.interval_s", range(1, kDay), kLive,

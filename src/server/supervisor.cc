@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "io/clock.h"
+#include "mqtt/topic.h"
 #include "server/fd_limit.h"
 
 namespace vigil::server {
@@ -53,6 +54,21 @@ std::string host_name() {
   if (gethostname(name.data(), name.size() - 1) != 0 || name[0] == '\0') return "vigilmq";
   return name.data();
 }
+
+// Subscriptions of stored sessions that could not be made if their kind is switched off now.
+struct OldSubscriptions {
+  std::size_t wildcard = 0;
+  std::size_t shared = 0;
+
+  void count(const broker::RecoveredSession& session) {
+    for (const broker::PutSubscription& subscription : session.subscriptions) {
+      const auto filter = mqtt::TopicFilter::parse(subscription.text);
+      if (!filter) continue;
+      wildcard += mqtt::has_wildcard(filter->filter) ? 1 : 0;
+      shared += filter->shared() ? 1 : 0;
+    }
+  }
+};
 
 // What systemd expects at least every so often; zero outside of it.
 base::Duration watchdog_interval() {
@@ -160,6 +176,9 @@ base::Result<void, std::string> Supervisor::recover() {
   std::size_t sessions = 0;
   std::size_t retained = 0;
   std::uint64_t queued = 0;
+  const broker::Limits& limits = setup_.config.limits;
+  const bool kinds_are_off = !limits.wildcard_available || !limits.shared_available;
+  OldSubscriptions old;
   const auto notice = [this](store::NoticeKind kind, const std::string& text) {
     switch (kind) {
       case store::NoticeKind::WritingFails: log_.write(LogLevel::Error, "store_failing", text); break;
@@ -174,6 +193,7 @@ base::Result<void, std::string> Supervisor::recover() {
         if (const auto* session = std::get_if<broker::RecoveredSession>(&fact)) {
           ++sessions;
           queued += session->queued;
+          if (kinds_are_off) old.count(*session);
         }
         retained += std::holds_alternative<broker::RecoveredRetained>(fact) ? 1 : 0;
         shards_->recover(std::move(fact));
@@ -194,7 +214,26 @@ base::Result<void, std::string> Supervisor::recover() {
              fmt::format("Found {} sessions, {} messages that wait for them, and {} retained messages in {} ms.",
                          sessions, queued, retained, took_ms),
              {{"sessions", sessions}, {"queuedMessages", queued}, {"retainedMessages", retained}, {"ms", took_ms}});
+  if (!limits.retain_available && retained > 0) {
+    log_.write(LogLevel::Warn, "retained_kept_back",
+               fmt::format("{} retained messages are kept back: mqtt.retain_available is false. New subscriptions do "
+                           "not get them; they are there again when it is true.",
+                           retained),
+               {{"retainedMessages", retained}});
+  }
+  say_they_go_on("mqtt.wildcard_available", limits.wildcard_available, old.wildcard);
+  say_they_go_on("mqtt.shared_available", limits.shared_available, old.shared);
   return {};
+}
+
+// Stored subscriptions of a kind that the key switches off now.
+void Supervisor::say_they_go_on(std::string_view key, bool available, std::size_t subscriptions) {
+  if (available || subscriptions == 0) return;
+  log_.write(LogLevel::Warn, "old_subscriptions",
+             fmt::format("{} subscriptions of stored sessions go on although {} is false. Each ends when its client "
+                         "subscribes again (and is refused), unsubscribes, or begins a new session.",
+                         subscriptions, key),
+             {{"key", key}, {"subscriptions", subscriptions}});
 }
 
 // All that was handed over is written. False if the disk does not take it.

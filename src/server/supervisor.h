@@ -56,6 +56,7 @@ class Supervisor {
  private:
   base::Result<void, std::string> open_store();
   base::Result<void, std::string> recover();
+  void say_they_go_on(std::string_view key, bool available, std::size_t subscriptions);
   bool close_store();
   void say_hello(const std::string& fd_warning) const;
   bool wait_settled();

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import time
 
 import pytest
@@ -233,3 +234,108 @@ def test_the_off_switch(start_broker):
     reader = broker.client("reader")
     reader.subscribe("$SYS/#")
     reader.quiet(1.5)
+
+
+def figures(broker):
+    """What is retained below $SYS/broker now."""
+    reader = broker.client("")
+    reader.subscribe("$SYS/broker/#")
+    found = {}
+    try:
+        while True:
+            message = reader.message(0.3)
+            if message.retain:
+                found[message.topic.removeprefix("$SYS/broker/")] = message.payload.decode()
+    except TimeoutError:
+        reader.disconnect()
+        return found
+
+
+def test_the_switch_while_it_runs(start_broker):
+    """Off: no stale figures remain, on no shard. On: they are there again, as they are now. Bridges' states stay."""
+    broker = start_broker({"shards": 4, "sys.interval_s": 1})
+    broker.client("bridge").publish("$SYS/broker/connection/bridge/state", "1", qos=1, retain=True)
+    broker.wait_log("New client connected")
+
+    def switch(on):
+        seen = len(broker.log())
+        broker.settings["sys.enabled"] = on
+        broker.write_config()
+        broker.process.send_signal(signal.SIGHUP)
+        broker.wait_log(r"in force: sys\.enabled", since=seen)
+
+    time.sleep(1.2)
+    assert {"uptime", "clients/connected", "load/messages/sent/1min"} <= set(figures(broker))
+    switch(False)
+    # Readers live on different shards.
+    for _ in range(4):
+        assert figures(broker) == {"connection/bridge/state": "1"}
+    time.sleep(1.2)
+    assert set(figures(broker)) == {"connection/bridge/state"}
+    others = [broker.client(f"other-{number}") for number in range(5)]
+    switch(True)
+    time.sleep(0.3)
+    for _ in range(4):
+        found = figures(broker)
+        assert found["connection/bridge/state"] == "1" and int(found["clients/connected"]) >= 1 + len(others), found
+
+
+@pytest.mark.parametrize("most", [0, 3])
+def test_the_figures_take_no_place_of_retained_messages(start_broker, most):
+    broker = start_broker({"retained.max_messages": most, "sys.interval_s": 1})
+    time.sleep(1.2)
+    assert "Retained messages are not kept" not in broker.log()
+    client = broker.client("client")
+    for number in range(5):
+        client.publish(f"t/{number}", "x", qos=1, retain=True)
+    broker.wait_log("Retained messages are not kept")
+    time.sleep(1.2)
+    assert figures(broker)["retained messages/count"] == str(most)
+
+
+def test_the_figures_agree_with_what_was_sent(start_broker):
+    broker = start_broker({"sys.interval_s": 1})
+    client = broker.client("client")
+    client.subscribe("t")
+    for _ in range(10):
+        client.publish("t", 100 * "x", qos=1)
+    broker.client("absent", props={"session_expiry_interval": 60}).subscribe("q", qos=1)
+    broker.drop_clients()
+    broker.wait_log("Client absent .*CONNECTION_CLOSED")
+    client = broker.client("client")
+    for _ in range(3):
+        client.publish("q", "x", qos=1)
+    time.sleep(1.3)
+    found = figures(broker)
+    assert found["publish/bytes/received"] == "1003"
+    assert int(found["publish/bytes/sent"]) >= 1000
+    assert found["clients/inactive"] == found["clients/disconnected"] == "1"
+    assert found["clients/active"] == found["clients/connected"]
+    assert found["messages/queued"] == found["messages/stored"] == found["store/messages/count"] == "3"
+    # 13 messages within a few seconds.
+    assert 10 < float(found["load/publish/received/1min"]) <= 13
+    assert 0.8 < float(found["load/publish/received/15min"]) <= 0.87
+
+
+def test_what_was_made_before_it_was_switched_off_is_said(start_broker):
+    broker = start_broker()
+    client = broker.client("client", props={"session_expiry_interval": 3600})
+    client.subscribe("a/+", "b/#", "c", "$share/g/d")
+    client.publish("kept", "x", qos=1, retain=True)
+    client.publish("$SYS/broker/connection/client/state", "1", qos=1, retain=True)
+    broker.settings.update({"mqtt.retain_available": False, "mqtt.wildcard_available": False, "mqtt.shared_available": False})
+    broker.restart("SIGTERM")
+    log = broker.log_of_this_life()
+    assert "2 retained messages are kept back: mqtt.retain_available is false." in log
+    assert "2 subscriptions of stored sessions go on although mqtt.wildcard_available is false." in log
+    assert "1 subscriptions of stored sessions go on although mqtt.shared_available is false." in log
+    reader = broker.client("reader")
+    reader.subscribe("kept", "$SYS/broker/version")
+    assert reader.message().topic == "$SYS/broker/version"
+    reader.quiet(0.3)
+    broker.settings.update({"mqtt.retain_available": True, "mqtt.wildcard_available": True, "mqtt.shared_available": True})
+    broker.restart("SIGTERM")
+    assert "kept back" not in broker.log_of_this_life() and "go on although" not in broker.log_of_this_life()
+    reader = broker.client("reader")
+    reader.subscribe("kept")
+    assert reader.message().retain
