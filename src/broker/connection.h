@@ -59,7 +59,7 @@ struct Connection {
   bool blocked : 1 = false;  // its output was full: deliveries wait
   bool reauthenticating : 1 = false;
   bool behind : 1 = false;     // complete packets wait as unfinished for Shard::catch_up()
-  bool owed_much : 1 = false;  // and they wait because it is owed many answers
+  bool owed_much : 1 = false;  // many answers: what it says waits until it is owed fewer
   bool bridge : 1 = false;     // said with a bit of CONNECT that it is a bridge
   bool subscription_limit_logged : 1 = false;
   std::uint16_t receive_maximum = 65535;  // the client's

@@ -119,7 +119,7 @@ bool Shard::launch(SessionId /*sid*/, Session& s, Connection& c, Delivery&& deli
   const Delivery& sent = entry.delivery;
   if (send_publish(s.connection, c, sent.message, sent.terms, packet_id, dup, now) == Sent::Yes) return true;
   dequeued(s, sent, false);
-  d.inflight.erase(packet_id);
+  d.inflight.erase(entry);
   --stats_.inflight_messages;
   return false;
 }
@@ -453,7 +453,7 @@ Shard::Step Shard::client_ack(ConnectionId id, Connection& c, const mqtt::Ack& p
   }
   if (done) {
     dequeued(s, entry->delivery, entry->state == Inflight::State::Released);
-    s.delivery->inflight.erase(packet.packet_id);
+    s.delivery->inflight.erase(*entry);
     --stats_.inflight_messages;
     pump(c.session, s, now);
   }

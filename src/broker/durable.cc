@@ -273,6 +273,7 @@ void Shard::answer_when_stored(ConnectionId id, Connection& c, std::uint64_t nee
     return;
   }
   ++c.pending_answers;
+  look_at_owed(c);
   answers_.push_back({needs, id, {packet.begin(), packet.end()}});
 }
 

@@ -42,8 +42,7 @@ class Inflight {
   }
   // Whether the identifier that goes with this number is free. REQUIRES: the number is above all others here.
   bool has_free_id(std::uint64_t number) const {
-    if (!ids_ && (entries_.empty() || number - entries_.front().delivery.number < kIdentifiers)) return true;
-    return index_of(packet_id_of(number)) == SIZE_MAX;
+    return (!ids_ && !spans_a_round(number)) || is_free(packet_id_of(number));
   }
   // An identifier that no message here uses [MQTT-2.2.1-4]. REQUIRES: size() < 65535.
   mqtt::PacketId free_id() {
@@ -56,11 +55,8 @@ class Inflight {
   // With the identifier that the delivery names, or the one of its number; it is free. REQUIRES: its number is above
   // all others here.
   Entry& add(Delivery&& delivery) {
-    const mqtt::PacketId usual = packet_id_of(delivery.number);
-    const mqtt::PacketId id = delivery.packet_id != 0 ? delivery.packet_id : usual;
-    if (id != usual || !has_free_id(delivery.number) || spans_a_round(delivery.number)) index_ids();
-    if (id != usual) ++unusual_;
-    if (ids_) ids_->emplace(id, delivery.number);
+    const bool regular = !ids_ && delivery.packet_id == 0 && !spans_a_round(delivery.number);
+    const mqtt::PacketId id = regular ? packet_id_of(delivery.number) : take_id(delivery);
     Entry& entry = entries_.emplace_back();
     entry.packet_id = id;
     entry.delivery = std::move(delivery);
@@ -75,9 +71,11 @@ class Inflight {
     const std::size_t i = index_of(id);
     if (i < entries_.size()) erase_at(i);
   }
+  // One that is here.
+  void erase(const Entry& entry) { erase_at(static_cast<std::size_t>(&entry - &entries_.front())); }
   void erase_at(std::size_t i) {
     if (entries_[i].in_window) --in_window_;
-    forget_id(entries_[i]);
+    if (ids_) forget_id(entries_[i]);
     if (i == 0) {
       entries_.pop_front();
     } else {
@@ -97,7 +95,7 @@ class Inflight {
       if (!gone(entry)) return false;
       if (was_resent) --resent;
       if (entry.in_window) --in_window_;
-      forget_id(entry);
+      if (ids_) forget_id(entry);
       return true;
     });
     entries_.erase(end, entries_.end());
@@ -131,11 +129,21 @@ class Inflight {
   // Numbers by identifier; kept only while identifiers are not in the cyclic order of the numbers.
   using Ids = boost::unordered_flat_map<mqtt::PacketId, std::uint64_t>;
 
+  // The rare ways, kept out of the callers.
+  [[gnu::noinline]] bool is_free(mqtt::PacketId id) const { return index_of(id) == SIZE_MAX; }
   bool spans_a_round(std::uint64_t number) const {
     return !entries_.empty() && number - entries_.front().delivery.number >= kIdentifiers;
   }
   bool is_regular() const {
     return unusual_ == 0 && (entries_.empty() || !spans_a_round(entries_.back().delivery.number));
+  }
+  [[gnu::noinline]] mqtt::PacketId take_id(const Delivery& delivery) {
+    index_ids();
+    const mqtt::PacketId usual = packet_id_of(delivery.number);
+    const mqtt::PacketId id = delivery.packet_id != 0 ? delivery.packet_id : usual;
+    if (id != usual) ++unusual_;
+    ids_->emplace(id, delivery.number);
+    return id;
   }
   void index_ids() {
     if (ids_) return;
@@ -146,20 +154,20 @@ class Inflight {
       last_free_ = (entries_.back().packet_id + kIdentifiers / 2) % kIdentifiers;
   }
   void forget_id(const Entry& entry) {
-    if (!ids_) return;
     ids_->erase(entry.packet_id);
     if (entry.packet_id != packet_id_of(entry.delivery.number)) --unusual_;
   }
 
+  [[gnu::noinline]] std::size_t index_by_number(mqtt::PacketId id) const {
+    const auto known = ids_->find(id);
+    if (known == ids_->end()) return SIZE_MAX;
+    const auto at = std::lower_bound(entries_.begin(), entries_.end(), known->second,
+                                     [](const Entry& e, std::uint64_t number) { return e.delivery.number < number; });
+    return static_cast<std::size_t>(at - entries_.begin());
+  }
   std::size_t index_of(mqtt::PacketId id) const {
     if (entries_.empty() || id == 0) return SIZE_MAX;
-    if (ids_) {
-      const auto known = ids_->find(id);
-      if (known == ids_->end()) return SIZE_MAX;
-      const auto at = std::lower_bound(entries_.begin(), entries_.end(), known->second,
-                                       [](const Entry& e, std::uint64_t number) { return e.delivery.number < number; });
-      return static_cast<std::size_t>(at - entries_.begin());
-    }
+    if (ids_) return index_by_number(id);
     const mqtt::PacketId first = entries_.front().packet_id;
     // Identifiers go round 1..65535.
     const auto distance = [first](mqtt::PacketId to) -> unsigned {

@@ -26,7 +26,6 @@ std::uint8_t* Outbox::add_frame(std::size_t size, const MessagePtr& owner, base:
   }
   frames_.push_back(static_cast<std::uint32_t>(size + payload.size()));
   data_left_ += size + payload.size();
-  data_end_ += size + payload.size();
   return bytes_.data() + start;
 }
 
@@ -55,6 +54,14 @@ std::size_t Outbox::gather(std::span<base::Bytes> out) const {
     if (!data(begun)) return count;
     left -= begun;
   }
+  if (places_.empty()) {
+    if (control_left() > 0) {
+      if (count == out.size()) return count;
+      out[count++] = base::Bytes(control_).subspan(control_done_);
+    }
+    data(left);
+    return count;
+  }
   std::size_t from = control_done_;
   const auto control = [&](std::size_t to) {
     if (to <= from) return true;
@@ -66,7 +73,7 @@ std::size_t Outbox::gather(std::span<base::Bytes> out) const {
   for (const Place& place : places_) {
     if (!control(place.control)) return count;
     // What is behind the place leaves after this much of the data lane.
-    const std::size_t behind = data_end_ - place.data;
+    const std::size_t behind = data_end() - place.data;
     if (behind >= left) continue;
     if (!data(left - behind)) return count;
     left = behind;
@@ -77,7 +84,7 @@ std::size_t Outbox::gather(std::span<base::Bytes> out) const {
 
 // A control packet was asked for while messages wait: it stays behind them.
 void Outbox::keep_place() {
-  if (places_.empty() || places_.back().data != data_end_) places_.push_back({control_.size(), data_end_});
+  if (places_.empty() || places_.back().data != data_end()) places_.push_back({control_.size(), data_end()});
 }
 
 void Outbox::consume(std::size_t written) {
@@ -87,15 +94,32 @@ void Outbox::consume(std::size_t written) {
     consume_data(n);
     written -= n;
   }
+  if (places_.empty()) {
+    const std::size_t of_control = std::min(written, control_left());
+    control_done_ += of_control;
+    if (written > of_control) consume_data(written - of_control);
+  } else {
+    consume_in_order(written);
+  }
+  if (control_left() == 0 && control_done_ > 0) {
+    control_.clear();
+    control_done_ = 0;
+    places_.clear();
+    if (control_.capacity() > kKeptCapacity) control_.shrink_to_fit();
+  }
+  if (congested_) congested_ = !empty();
+}
+
+void Outbox::consume_in_order(std::size_t written) {
   std::size_t passed = 0;
   while (written > 0) {
-    while (passed < places_.size() && (data_left_ == 0 || places_[passed].data <= data_done())) ++passed;
+    while (passed < places_.size() && (data_left_ == 0 || places_[passed].data <= data_done_)) ++passed;
     const bool last = passed == places_.size();
     const std::size_t of_control =
         std::min(written, (last ? control_.size() : places_[passed].control) - control_done_);
     control_done_ += of_control;
     written -= of_control;
-    const std::size_t of_data = std::min(written, last ? data_left_ : places_[passed].data - data_done());
+    const std::size_t of_data = std::min(written, last ? data_left_ : places_[passed].data - data_done_);
     if (of_data > 0) consume_data(of_data);
     written -= of_data;
   }
@@ -104,13 +128,6 @@ void Outbox::consume(std::size_t written) {
   } else if (passed > 0) {
     places_.erase(places_.begin(), places_.begin() + static_cast<std::ptrdiff_t>(passed));
   }
-  if (control_left() == 0 && control_done_ > 0) {
-    control_.clear();
-    control_done_ = 0;
-    places_.clear();
-    if (control_.capacity() > kKeptCapacity) control_.shrink_to_fit();
-  }
-  if (empty()) congested_ = false;
 }
 
 void Outbox::consume_data(std::size_t n) {
@@ -119,6 +136,7 @@ void Outbox::consume_data(std::size_t n) {
     reset_data();
     return;
   }
+  data_done_ += n;
   for (std::size_t left = n; left > 0;) {
     const std::size_t of_frame = frames_[first_frame_] - frame_done_;
     if (left < of_frame) {
@@ -178,7 +196,7 @@ void Outbox::reset_data() {
   if (bytes_.capacity() > kKeptCapacity) bytes_.shrink_to_fit();
   pieces_.clear();
   frames_.clear();
-  first_piece_ = piece_done_ = first_frame_ = frame_done_ = data_left_ = data_end_ = 0;
+  first_piece_ = piece_done_ = first_frame_ = frame_done_ = data_left_ = data_done_ = 0;
 }
 
 void Outbox::drop_messages() {
@@ -203,7 +221,7 @@ void Outbox::drop_messages() {
   pieces_.push_back({.owner = {}, .data = nullptr, .offset = 0, .size = rest.size()});
   frames_.push_back(static_cast<std::uint32_t>(rest.size()) + 1);
   frame_done_ = 1;
-  data_left_ = data_end_ = rest.size();
+  data_left_ = rest.size();
 }
 
 std::vector<std::uint8_t> Outbox::take_all() {

@@ -68,15 +68,16 @@ class Outbox {
   // Control bytes from here on stay behind that much of the data lane.
   struct Place {
     std::size_t control = 0;  // offset into control_
-    std::size_t data = 0;     // as data_end_ counts
+    std::size_t data = 0;     // as data_end() counts
   };
 
   std::size_t control_left() const { return control_.size() - control_done_; }
-  std::size_t data_done() const { return data_end_ - data_left_; }
+  std::size_t data_end() const { return data_done_ + data_left_; }
   void keep_place();
   base::Bytes view(const Piece& piece) const {
     return piece.owner ? base::Bytes(piece.data, piece.size) : base::Bytes(bytes_.data() + piece.offset, piece.size);
   }
+  void consume_in_order(std::size_t written);
   void consume_data(std::size_t n);
   void reset_data();
 
@@ -93,7 +94,7 @@ class Outbox {
   std::size_t first_frame_ = 0;
   std::size_t frame_done_ = 0;  // bytes of the first frame
   std::size_t data_left_ = 0;
-  std::size_t data_end_ = 0;  // bytes added since the data lane was empty
+  std::size_t data_done_ = 0;  // bytes written since the data lane was empty
 };
 
 }  // namespace vigil::broker

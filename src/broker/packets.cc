@@ -27,8 +27,6 @@ base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*t
 constexpr std::size_t kMostControlBytes = std::size_t{256} << 10U;
 constexpr std::size_t kMostPendingAnswers = 1'024;
 constexpr std::size_t kMostPendingAcks = 16'384;
-// All of it, in this unit.
-constexpr std::size_t kFullShare = 1'024;
 
 // The version whose rules hold for a frame: before CONNECT has said one, the strictest.
 mqtt::Version framing_of(const Connection& c) {
@@ -84,7 +82,9 @@ void Shard::received(ConnectionId id, base::Bytes bytes, base::Instant now) {
     process(id, base::Bytes(all.data(), all.size()), now);
   }
   if (connections_.erased() != erased) c = connections_.find(id);
-  if (c == nullptr || !was_connected || c->keep_alive.last_heard() == heard_before) return;
+  if (c == nullptr) return;
+  if (c->outbox && c->outbox->control_size() >= kMostControlBytes) c->owed_much = true;
+  if (!was_connected || c->keep_alive.last_heard() == heard_before) return;
   c->keep_alive.rhythm().beat(now - heard_before);
   if (c->at_risk) {
     c->at_risk = false;
@@ -130,11 +130,7 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
       bool moved = false;
       step = first_packet(id, frame, bytes.first(frame.size()), bytes.subspan(frame.size()), moved, now);
       if (moved) return;
-    } else if (share_of_answers(*c) >= kFullShare && !finishing_) {
-      c->owed_much = true;
-      put_off(id, *c, bytes, now);
-      return;
-    } else if (!room_for(frame.type)) {
+    } else if ((c->owed_much && !finishing_) || !room_for(frame.type)) {
       put_off(id, *c, bytes, now);
       return;
     } else {
@@ -162,12 +158,15 @@ bool Shard::room_for(PacketType type) const {
   return emitted_ - intake_from_ < intake_.changes;
 }
 
-// How much of the answers that a connection may be owed it is owed, in 1/kFullShare.
-std::size_t Shard::share_of_answers(const Connection& c) const {
-  std::size_t share = c.pending_answers * kFullShare / kMostPendingAnswers;
-  share = std::max(share, c.acks.size() * kFullShare / kMostPendingAcks);
-  if (c.outbox) share = std::max(share, c.outbox->control_size() * kFullShare / kMostControlBytes);
-  return share;
+// To be asked where the answers that a connection is owed have become more.
+void Shard::look_at_owed(Connection& c) {
+  if (is_owed(c, 1)) c.owed_much = true;
+}
+
+// As many answers as 1/part of what a connection may be owed.
+bool Shard::is_owed(const Connection& c, std::size_t part) {
+  return c.pending_answers >= kMostPendingAnswers / part || c.acks.size() >= kMostPendingAcks / part ||
+         (c.outbox && c.outbox->control_size() >= kMostControlBytes / part);
 }
 
 // An answer that waited is on its way.
@@ -175,13 +174,13 @@ void Shard::answered(ConnectionId id) {
   Connection* c = connections_.find(id);
   if (c == nullptr) return;
   --c->pending_answers;
-  answers_went(id, *c);
+  if (c->owed_much) resume_if_owed_less(id, *c);
 }
 
-void Shard::answers_went(ConnectionId id, Connection& c) {
-  if (!c.owed_much || share_of_answers(c) > kFullShare / 2) return;
+void Shard::resume_if_owed_less(ConnectionId id, Connection& c) {
+  if (is_owed(c, 2)) return;
   c.owed_much = false;
-  behind_.push_back(id);
+  if (c.behind) behind_.push_back(id);
 }
 
 // The packet is complete: it counts as heard although it is acted upon later.
@@ -208,7 +207,7 @@ void Shard::catch_up(base::Instant now) {
 void Shard::go_on(ConnectionId id, base::Instant now) {
   Connection* c = connections_.find(id);
   if (c == nullptr || !c->behind) return;
-  c->behind = c->owed_much = false;
+  c->behind = false;
   const base::Instant last_heard = c->keep_alive.last_heard();
   const auto waiting = c->take_unfinished();
   process(id, base::Bytes(waiting.data(), waiting.size()), now);

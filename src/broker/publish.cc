@@ -173,6 +173,7 @@ void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& e
     return;
   }
   c.acks.push(entry);
+  look_at_owed(c);
   if (entry.needs > stored_ &&
       (ack_waits_.empty() || ack_waits_.back().needs != entry.needs || ack_waits_.back().connection != id)) {
     ack_waits_.push_back({entry.needs, id});
@@ -185,7 +186,7 @@ void Shard::settle_acks(ConnectionId id, Connection& c) {
     if (!give_back(id, c, *ready)) break;
     send_answer(id, c, c.acks.pop());
   }
-  answers_went(id, c);
+  if (c.owed_much) resume_if_owed_less(id, c);
 }
 
 // A PUBREC that refuses a message ends its flow: the client may use the identifier for another one at once. So the
@@ -378,8 +379,7 @@ std::optional<Outcome> Shard::share_here(std::string_view group_name, std::strin
   terms.qos = std::min(message->qos(), chosen->options.qos);
   terms.retain = message->retain() && chosen->options.retain_as_published;
   if (chosen->subscription_id != 0) terms.subscription_ids.push_back(chosen->subscription_id);
-  share_text_.assign("$share/").append(group_name).append("/").append(filter);
-  if (const OwnSubscription* own = s.find_subscription(share_text_); own != nullptr) terms.share = own->number;
+  if (const OwnSubscription* own = s.find_shared(group_name, filter); own != nullptr) terms.share = own->number;
   return deliver(sid, s, message, terms, now);
 }
 

@@ -15,6 +15,19 @@ const OwnSubscription* Session::find_subscription(std::string_view text) const {
   return found == subscriptions.end() ? nullptr : &*found;
 }
 
+const OwnSubscription* Session::find_shared(std::string_view group, std::string_view filter) const {
+  constexpr std::string_view kShare = "$share/";
+  if (extras && extras->subscription_index) {
+    return find_subscription(std::string(kShare).append(group).append("/").append(filter));
+  }
+  const std::size_t size = kShare.size() + group.size() + 1 + filter.size();
+  const auto found = std::ranges::find_if(subscriptions, [&](const OwnSubscription& own) {
+    const std::string_view text = own.text;
+    return own.shared && text.size() == size && text.ends_with(filter) && text.substr(kShare.size()).starts_with(group);
+  });
+  return found == subscriptions.end() ? nullptr : &*found;
+}
+
 const OwnSubscription* Session::find_subscription(std::uint32_t number) const {
   const auto found = std::ranges::find(subscriptions, number, &OwnSubscription::number);
   return found == subscriptions.end() ? nullptr : &*found;

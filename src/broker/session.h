@@ -146,6 +146,7 @@ struct Session {
   static constexpr std::size_t kIndexSubscriptionsFrom = 64;
   // Null if there is none. Valid until the next change.
   const OwnSubscription* find_subscription(std::string_view text) const;
+  const OwnSubscription* find_shared(std::string_view group, std::string_view filter) const;
   // The same by its number. Looks at all of them.
   const OwnSubscription* find_subscription(std::uint32_t number) const;
   // REQUIRES: find_subscription(text) is null.

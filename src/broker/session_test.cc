@@ -19,6 +19,11 @@ TEST(SessionSubscriptions, AreFoundByTextAndByNumber) {
   EXPECT_TRUE(s.find_subscription("$share/g/b")->shared);
   EXPECT_EQ(s.find_subscription(8U)->text, "$share/g/b");
   EXPECT_EQ(s.find_subscription(9U), nullptr);
+  EXPECT_EQ(s.find_shared("g", "b")->number, 8U);
+  EXPECT_EQ(s.find_shared("g", "c"), nullptr);
+  for (std::uint32_t i = 10; i < 200; ++i) s.add_subscription("t/" + std::to_string(i), i, false);
+  EXPECT_EQ(s.find_shared("g", "b")->number, 8U);
+  EXPECT_EQ(s.find_shared("b", "g"), nullptr);
 }
 
 TEST(SessionSubscriptions, AreRemovedOnce) {

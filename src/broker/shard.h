@@ -147,9 +147,10 @@ class Shard {
   // --- packets.cc
   void process(ConnectionId id, base::Bytes bytes, base::Instant now);
   bool room_for(mqtt::PacketType type) const;
-  std::size_t share_of_answers(const Connection& c) const;
+  static void look_at_owed(Connection& c);
+  static bool is_owed(const Connection& c, std::size_t part);
   void answered(ConnectionId id);
-  void answers_went(ConnectionId id, Connection& c);
+  void resume_if_owed_less(ConnectionId id, Connection& c);
   void put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now);
   void go_on(ConnectionId id, base::Instant now);
   void finish_input(ConnectionId id, base::Instant now);
@@ -353,8 +354,9 @@ class Shard {
     base::Text filter;
     topics::Subscription subscription;
   };
+  using RetainedWishes = boost::container::small_vector<RetainedWish, 1>;
   mqtt::ReasonCode subscribe_one(Connection& c, Session& s, const mqtt::Subscribe::Entry& entry,
-                                 std::uint32_t subscription_id, std::vector<RetainedWish>& wishes);
+                                 std::uint32_t subscription_id, RetainedWishes& wishes);
   mqtt::ReasonCode too_many_subscriptions(Connection& c, const Session& s, std::string_view key);
   bool drop_subscription(SessionId sid, Session& s, const mqtt::TopicFilter& filter, std::string_view text);
   void interest_gained(const mqtt::TopicFilter& filter);
@@ -453,15 +455,16 @@ class Shard {
     boost::container::small_vector<mqtt::ReasonCode, 4> reasons;
     std::uint64_t needs = 0;        // what every other shard must have applied
     std::uint64_t needs_batch = 0;  // what must be stored
-    std::vector<RetainedWish> wishes;
+    RetainedWishes wishes;
   };
   std::deque<PendingSubAck> subacks_;  // in the order of what they need
   std::uint64_t interest_told_ = 0;
   std::vector<std::uint64_t> interest_applied_;  // by shard
   std::uint64_t retained_work_ = 0;              // retained messages looked at for subscriptions, ever
   void settle_subacks(base::Instant now);
-  void take_wishes(PendingSubAck& pending);
-  void serve_wishes(base::Instant now);
+  void serve_wishes(RetainedWishes& wishes, base::Instant now);
+  void serve_waiting_wishes(base::Instant now);
+  void serve_wish(const RetainedWish& wish, base::Instant now);
   std::deque<RetainedWish> retained_wishes_;  // whose SUBACK has been sent
   base::TimerId wishes_timer_;
   // False if it is larger than the client takes.
@@ -542,7 +545,6 @@ class Shard {
   std::vector<std::unique_ptr<Connection::Output>> spare_outboxes_;
   std::size_t spare_outbox_bytes_ = 0;
   std::vector<std::uint8_t> scratch_;
-  std::string share_text_;
   struct Receiver {
     SessionId session;
     Terms terms;

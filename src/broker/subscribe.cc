@@ -24,7 +24,7 @@ constexpr std::uint64_t kRetainedAStep = 100'000;
 // Kinds of subscriptions can be switched off.
 std::optional<ReasonCode> kind_refused(const mqtt::TopicFilter& filter, const Limits& limits) {
   if (filter.shared() && !limits.shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
-  if (mqtt::has_wildcard(filter.filter) && !limits.wildcard_available)
+  if (!limits.wildcard_available && mqtt::has_wildcard(filter.filter))
     return ReasonCode::WildcardSubscriptionsNotSupported;
   return std::nullopt;
 }
@@ -58,10 +58,10 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   pending.needs_batch = emitted_ != emitted_before ? last_batch_ : 0;
   if (interest_applied() >= pending.needs && pending.needs_batch <= stored_) {
     if (!send_suback(pending)) return std::unexpected(answer_too_large());
-    take_wishes(pending);
-    serve_wishes(now);
+    serve_wishes(pending.wishes, now);
   } else {
     ++c.pending_answers;
+    look_at_owed(c);
     subacks_.push_back(std::move(pending));
   }
   return {};
@@ -80,7 +80,7 @@ ReasonCode Shard::too_many_subscriptions(Connection& c, const Session& s, std::s
 }
 
 ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe::Entry& entry,
-                                std::uint32_t subscription_id, std::vector<RetainedWish>& wishes) {
+                                std::uint32_t subscription_id, RetainedWishes& wishes) {
   const SessionId sid = c.session;
   const auto filter = mqtt::TopicFilter::parse(entry.filter);
   if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
@@ -135,29 +135,39 @@ ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe
 
 // --- retained messages for new subscriptions: behind their SUBACK, in the order of the subscriptions
 
-void Shard::take_wishes(PendingSubAck& pending) {
-  std::ranges::move(pending.wishes, std::back_inserter(retained_wishes_));
+void Shard::serve_wishes(RetainedWishes& wishes, base::Instant now) {
+  const std::uint64_t from = retained_work_;
+  for (RetainedWish& wish : wishes) {
+    if (retained_wishes_.empty() && retained_work_ - from <= kRetainedAStep) {
+      serve_wish(wish, now);
+      continue;
+    }
+    retained_wishes_.push_back(std::move(wish));
+    if (!wishes_timer_) wishes_timer_ = arm(now, TimerKind::RetainedWishes, 0);
+  }
+}
+
+void Shard::serve_waiting_wishes(base::Instant now) {
+  const std::uint64_t from = retained_work_;
+  while (!retained_wishes_.empty() && retained_work_ - from <= kRetainedAStep) {
+    const RetainedWish wish = std::move(retained_wishes_.front());
+    retained_wishes_.pop_front();
+    serve_wish(wish, now);
+  }
+  if (!retained_wishes_.empty()) wishes_timer_ = arm(now, TimerKind::RetainedWishes, 0);
 }
 
 // What is retained is looked up now and not when the subscription was made: it is never older than what the client has
 // been sent meanwhile.
-void Shard::serve_wishes(base::Instant now) {
-  for (const std::uint64_t from = retained_work_; !retained_wishes_.empty();) {
-    if (retained_work_ - from > kRetainedAStep) {
-      if (!wishes_timer_) wishes_timer_ = arm(now, TimerKind::RetainedWishes, 0);
-      return;
-    }
-    const RetainedWish wish = std::move(retained_wishes_.front());
-    retained_wishes_.pop_front();
-    const SessionId sid = SessionId::from_value(wish.subscription.subscriber);
-    Session* s = sessions_.find(sid);
-    // It may be gone by now, or its client may have taken the subscription back.
-    if (s == nullptr || s->find_subscription(wish.filter.view()) == nullptr) continue;
-    retained_at_subscribe(sid, *s, wish.filter, wish.subscription, now);
-    if (!s->may_read_clients || !s->connected() || !may_match_clients(wish.filter)) continue;
-    start_feed(sid, *s, wish.filter, wish.subscription, now);
-    continue_feeds(sid, *s);
-  }
+void Shard::serve_wish(const RetainedWish& wish, base::Instant now) {
+  const SessionId sid = SessionId::from_value(wish.subscription.subscriber);
+  Session* s = sessions_.find(sid);
+  // It may be gone by now, or its client may have taken the subscription back.
+  if (s == nullptr || s->find_subscription(wish.filter.view()) == nullptr) return;
+  if (retained_.size() > 0) retained_at_subscribe(sid, *s, wish.filter, wish.subscription, now);
+  if (!s->may_read_clients || !s->connected() || !may_match_clients(wish.filter)) return;
+  start_feed(sid, *s, wish.filter, wish.subscription, now);
+  continue_feeds(sid, *s);
 }
 
 bool Shard::send_suback(const PendingSubAck& pending) {
@@ -205,9 +215,8 @@ void Shard::settle_subacks(base::Instant now) {
     subacks_.pop_front();
     answered(pending.connection);
     if (!send_suback(pending)) leave(pending.connection, answer_too_large(), now);
-    take_wishes(pending);
+    serve_wishes(pending.wishes, now);
   }
-  serve_wishes(now);
 }
 
 void Shard::tell_interest(InterestMail mail) {

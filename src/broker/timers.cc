@@ -35,7 +35,7 @@ void Shard::advance(base::Instant now) {
       case TimerKind::Retained: retained_timer(owner.id, now); break;
       case TimerKind::RetainedWishes:
         wishes_timer_ = {};
-        serve_wishes(now);
+        serve_waiting_wishes(now);
         break;
       case TimerKind::System:
         broker_stats_due(now);

@@ -133,11 +133,16 @@ TEST_P(Burst, OfPublishesIsAcknowledgedOnceItIsRead) {
   world.set_reading(*client.link, false);
   world.set_window(*client.link, 1'000);
   constexpr int kMessages = 200'000;
-  for (int i = 0; i < kMessages; ++i) client.publish(i);
+  for (int i = 0; i < kMessages; ++i) {
+    client.publish(i);
+    if (i % 10'000 != 0) continue;
+    client.flush();
+    world.run_for(base::milliseconds(10));
+  }
   client.flush();
   world.run_for(base::seconds(5));
   ASSERT_TRUE(client.link);
-  EXPECT_LT(world.stats().publish_received, 150'000U);
+  EXPECT_LT(world.stats().publish_received, 100'000U);
   world.set_reading(*client.link, true);
   world.set_window(*client.link, 1'000'000);
   world.run_for(base::seconds(5));
