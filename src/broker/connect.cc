@@ -279,6 +279,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   c.state = Connection::State::Connected;
   c.session = sid;
   c.problem_information = packet.properties.number_or(Property::RequestProblemInformation, 1) != 0;
+  c.asked_for_expiry = packet.properties.number_or(Property::SessionExpiryInterval, 0) != 0;
   c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
   c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
       packet.properties.number_or(Property::TopicAliasMaximum, 0), limits().topic_alias_out_maximum));

@@ -59,6 +59,7 @@ struct Connection {
   bool blocked : 1 = false;  // its output was full: deliveries wait
   bool reauthenticating : 1 = false;
   bool behind : 1 = false;                // complete packets wait as unfinished for Shard::catch_up()
+  bool asked_for_expiry : 1 = false;      // CONNECT had a Session Expiry Interval other than 0
   std::uint16_t receive_maximum = 65535;  // the client's
   std::uint16_t topic_alias_maximum = 0;  // the client's
   std::uint32_t maximum_packet_size = 0;  // the client's; 0: none

@@ -300,11 +300,12 @@ Shard::Step Shard::disconnect_packet(ConnectionId id, Connection& c, const mqtt:
                                      base::Instant now) {
   if (const auto expiry = packet.properties.number(Property::SessionExpiryInterval)) {
     Session* s = sessions_.find(c.session);
-    // A session that was to end with its connection cannot be kept after all [MQTT-3.14.2.2.2].
-    if (s != nullptr && s->expiry_s == 0 && *expiry != 0) {
+    // A session that was to end with its connection cannot be kept after all (3.14.2.2.2).
+    if (s != nullptr && !c.asked_for_expiry && *expiry != 0) {
       return std::unexpected(protocol_error("Session Expiry Interval", "was 0 in CONNECT and cannot be raised"));
     }
-    if (s != nullptr) {
+    // One that session.max_expiry_s ends with its connection was never stored, and the client was told so in CONNACK.
+    if (s != nullptr && s->expiry_s != 0) {
       s->expiry_s = std::min(*expiry, limits().max_session_expiry_s);
       if (PresenceRecord* record = presence_.find(s->presence); record != nullptr)
         record->session_expiry_s = s->expiry_s;
