@@ -51,8 +51,11 @@ bool check_flags(Reader& in, unsigned flags, Version version) {
   if (strict && (flags & flag::kReserved) != 0) {
     return in.malformed("Connect Flags", "the reserved bit is set", "MQTT-3.1.2-3");
   }
-  if (flag::will_qos(flags) == 3) return in.malformed("Will QoS", "3 is not allowed", "MQTT-3.1.2-12");
-  if (strict && (flags & flag::kWill) == 0) {
+  const bool will = (flags & flag::kWill) != 0;
+  if (flag::will_qos(flags) == 3 && (strict || will)) {
+    return in.malformed("Will QoS", "3 is not allowed", "MQTT-3.1.2-12");
+  }
+  if (strict && !will) {
     if (flag::will_qos(flags) != 0) return in.malformed("Will QoS", "set without the Will Flag", "MQTT-3.1.2-11");
     if ((flags & flag::kWillRetain) != 0)
       return in.malformed("Will Retain", "set without the Will Flag", "MQTT-3.1.2-13");
@@ -97,6 +100,10 @@ bool parse_credentials(Connect& packet, Reader& in, unsigned flags) {
 bool parse_connect(Connect& packet, Reader& in, const FrameHeader& header) {
   if (!parse_version(packet, in)) return false;
   const bool v5 = packet.version == Version::V5;
+  // (3.1 does not use DUP, QoS and RETAIN here.)
+  if (header.flags != 0 && packet.version != Version::V31) {
+    return in.malformed("fixed header flags", "not as the packet type demands", "MQTT-2.1.3-1");
+  }
   if (v5 && header.header_size > 1 + varint_size(header.remaining)) {
     return in.malformed("Remaining Length", "encoded in more bytes than it needs", "MQTT-1.5.5-1");
   }
