@@ -12,6 +12,9 @@ namespace vigil::broker {
 // another value.
 enum class OverMaxV3 : std::uint8_t { Allow, Enforce, Reject };
 
+// What to do with control characters in client identifiers, user names, topics and filters (1.5.4 leaves it open).
+enum class ControlCharacters : std::uint8_t { Refuse, Allow };
+
 struct KeepAlivePolicy {
   base::Duration tick = base::milliseconds(1000);  // the monitoring delay; at least 1 ms
   std::uint32_t max_s = 0;                         // 0: no cap
@@ -50,6 +53,7 @@ struct Limits {
   bool wildcard_available = true;
   bool shared_available = true;
   bool subscription_ids_available = true;
+  ControlCharacters control_characters = ControlCharacters::Refuse;
 
   // messages
   std::uint32_t max_retained_messages = 1'000'000;

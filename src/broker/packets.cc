@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "broker/control_characters.h"
 #include "broker/shard.h"
 
 namespace vigil::broker {
@@ -21,6 +22,16 @@ base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*t
   return handle(*decoded);
 }
 
+// The same for a packet with names in it.
+template <class T, class Handle>
+base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*to_departure)(const mqtt::DecodeError&),
+                                       const Limits& limits, Handle&& handle) {
+  if (decoded && decoded->control_characters) [[unlikely]] {
+    if (auto refused = refused_control_characters(*decoded, limits)) return std::unexpected(std::move(*refused));
+  }
+  return if_legal(std::move(decoded), to_departure, std::forward<Handle>(handle));
+}
+
 // Answers that wait for a socket. They are never dropped, so who lets so many wait is ended.
 constexpr std::size_t kMostControlBytes = std::size_t{4} << 20U;
 
@@ -36,7 +47,11 @@ Departure protocol_error(std::string_view field, std::string_view detail) {
 }  // namespace
 
 Departure Shard::malformed(const mqtt::DecodeError& error) {
-  return {.cause = DisconnectReason::ProtocolError, .code = error.code, .field = error.field, .detail = error.detail};
+  return {.cause = DisconnectReason::ProtocolError,
+          .code = error.code,
+          .field = error.field,
+          .detail = error.detail,
+          .text = error.text};
 }
 
 void Shard::heard(Connection& c, base::Instant now) {
@@ -251,7 +266,7 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
   }
   switch (header.type) {
     case Publish:
-      return if_legal(mqtt::decode_publish(header, body, c.version, from), malformed,
+      return if_legal(mqtt::decode_publish(header, body, c.version, from), malformed, limits(),
                       [&](mqtt::Publish& packet) { return publish(id, c, packet, now); });
     case PubRel:
       return if_legal(mqtt::decode_ack(header, body, c.version, from), malformed,
@@ -262,10 +277,10 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
       return if_legal(mqtt::decode_ack(header, body, c.version, from), malformed,
                       [&](const mqtt::Ack& packet) { return client_ack(id, c, packet, now); });
     case Subscribe:
-      return if_legal(mqtt::decode_subscribe(header, body, c.version), malformed,
+      return if_legal(mqtt::decode_subscribe(header, body, c.version), malformed, limits(),
                       [&](const mqtt::Subscribe& packet) { return subscribe(id, c, packet, now); });
     case Unsubscribe:
-      return if_legal(mqtt::decode_unsubscribe(header, body, c.version), malformed,
+      return if_legal(mqtt::decode_unsubscribe(header, body, c.version), malformed, limits(),
                       [&](const mqtt::Unsubscribe& packet) { return unsubscribe(id, c, packet, now); });
     // decode_header() has seen that it has no body.
     case PingReq: {

@@ -64,12 +64,12 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
 
 ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, const mqtt::Subscribe::Entry& entry,
                                 std::uint32_t subscription_id, base::Instant now) {
-  const auto filter = mqtt::TopicFilter::parse(entry.filter);
-  if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
-  if (filter->shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
-  if (!limits().wildcard_available && mqtt::has_wildcard(filter->filter))
+  const mqtt::TopicFilter& filter = entry.parsed;
+  if (mqtt::topic_levels(filter.filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
+  if (filter.shared() && !limits().shared_available) return ReasonCode::SharedSubscriptionsNotSupported;
+  if (!limits().wildcard_available && mqtt::has_wildcard(filter.filter))
     return ReasonCode::WildcardSubscriptionsNotSupported;
-  if (!may_subscribe({s.client_id, s.user_name(), c.loopback}, filter->filter, limits()))
+  if (!may_subscribe({s.client_id, s.user_name(), c.loopback}, filter.filter, limits()))
     return ReasonCode::NotAuthorized;
 
   topics::Subscription subscription{};
@@ -77,14 +77,14 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
   subscription.subscription_id = subscription_id;
   subscription.options = entry.options;
   subscription.options.qos = std::min(entry.options.qos, static_cast<mqtt::QoS>(limits().maximum_qos));
-  const bool is_new = subscriptions_.find(*filter, sid.value()) == nullptr;
+  const bool is_new = subscriptions_.find(filter, sid.value()) == nullptr;
   if (is_new && (s.subscriptions.size() >= limits().max_subscriptions_per_session ||
                  subscriptions_.size() >= share_of(limits().max_subscriptions))) {
     return ReasonCode::QuotaExceeded;
   }
-  const auto added = subscriptions_.add(*filter, subscription);
+  const auto added = subscriptions_.add(filter, subscription);
   if (is_new) {
-    s.subscriptions.push_back({base::Text(entry.filter), s.next_subscription++, filter->shared()});
+    s.subscriptions.push_back({base::Text(entry.filter), s.next_subscription++, filter.shared()});
     if (s.next_subscription == 0) s.next_subscription = 1;
   }
   if (s.durable) {
@@ -93,19 +93,19 @@ ReasonCode Shard::subscribe_one(SessionId sid, Session& s, const Connection& c, 
     CHECK(held != s.subscriptions.rend());
     emit(PutSubscription{s.key, held->number, subscription_id, subscription.options, held->text.str()});
   }
-  if (filter->shared()) {
+  if (filter.shared()) {
     if (is_new) {
       ++s.shared_subscriptions;
       ++stats_.shared_subscriptions;
-      group_changed(*filter, {.members = 1, .connected = 1});
+      group_changed(filter, {.members = 1, .connected = 1});
     }
     return granted(subscription.options.qos);
   }
-  if (added.first_of_filter) interest_gained(*filter);
+  if (added.first_of_filter) interest_gained(filter);
   const RetainHandling handling = entry.options.retain_handling;
   if (handling == RetainHandling::SendAtSubscribe || (handling == RetainHandling::SendIfNew && is_new)) {
-    retained_at_subscribe(sid, s, filter->filter, subscription, now);
-    if (s.may_read_clients && may_match_clients(filter->filter)) start_feed(sid, s, filter->filter, subscription, now);
+    retained_at_subscribe(sid, s, filter.filter, subscription, now);
+    if (s.may_read_clients && may_match_clients(filter.filter)) start_feed(sid, s, filter.filter, subscription, now);
   }
   return granted(subscription.options.qos);
 }
@@ -166,14 +166,9 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   Session& s = sessions_.at(c.session);
   mqtt::UnsubAck answer;
   answer.packet_id = packet.packet_id;
-  for (const std::string_view text : packet.filters) {
-    const auto filter = mqtt::TopicFilter::parse(text);
-    if (!filter) {
-      answer.reasons.push_back(ReasonCode::TopicFilterInvalid);
-    } else {
-      answer.reasons.push_back(drop_subscription(c.session, s, *filter, text) ? ReasonCode::Success
-                                                                              : ReasonCode::NoSubscriptionExisted);
-    }
+  for (const auto& [text, filter] : packet.entries) {
+    answer.reasons.push_back(drop_subscription(c.session, s, filter, text) ? ReasonCode::Success
+                                                                           : ReasonCode::NoSubscriptionExisted);
   }
   if (!fits(c, answer)) return std::unexpected(answer_too_large());
   std::vector<std::uint8_t> bytes;

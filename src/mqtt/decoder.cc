@@ -41,7 +41,7 @@ bool parse_publish(Publish& packet, Reader& in, unsigned flags, Version version,
   packet.retain = (flags & kRetain) != 0;
   packet.dup = (flags & kDup) != 0 && qos != 0;
 
-  if (!in.text(packet.topic, "Topic Name")) return false;
+  if (!in.name(packet.topic, "Topic Name")) return false;
   if (!packet.topic.empty() && !valid_topic_name(packet.topic)) {
     return in.malformed("Topic Name", "contains a wildcard", "MQTT-3.3.2-2");
   }
@@ -58,6 +58,7 @@ bool parse_publish(Publish& packet, Reader& in, unsigned flags, Version version,
     return in.malformed("Topic Name", "empty", "MQTT3-4.7.3-1");
   }
   packet.payload = in.rest();
+  packet.control_characters = in.control_characters();
   return true;
 }
 

@@ -17,6 +17,7 @@ struct DecodeError {
   std::string_view field = {};   // where: "Will Topic", "Session Expiry Interval", "Remaining Length"
   std::string_view detail = {};  // what: "not UTF-8", "occurs twice"
   std::string_view clause = {};  // "MQTT-3.1.2-3", or empty
+  std::string_view text = {};    // the name that is wrong, where showing it helps; a view of the packet's bytes
   bool operator==(const DecodeError&) const = default;
 };
 
