@@ -22,6 +22,25 @@ constexpr std::uint32_t kMostPendingSubAcks = 1024;
 // Retained messages looked at for one SUBSCRIBE before further filters in it are refused.
 constexpr std::uint64_t kMostRetainedAPacket = 1'000'000;
 
+// The end of a client that has no other way to learn that a filter was refused: the log names the setting.
+Departure cannot_be_told(ReasonCode reason, std::string_view quota) {
+  std::string_view detail = "refused";
+  switch (reason) {
+    case ReasonCode::TopicFilterInvalid: detail = "more levels than limits.max_topic_levels"; break;
+    case ReasonCode::SharedSubscriptionsNotSupported: detail = "shared, but mqtt.shared_available is false"; break;
+    case ReasonCode::WildcardSubscriptionsNotSupported:
+      detail = "wildcard, but mqtt.wildcard_available is false";
+      break;
+    case ReasonCode::QuotaExceeded: detail = quota; break;
+    default: break;
+  }
+  return {
+      .cause = reason == ReasonCode::QuotaExceeded ? DisconnectReason::QuotaExceeded : DisconnectReason::ProtocolError,
+      .code = reason,
+      .field = "Topic Filter",
+      .detail = detail};
+}
+
 }  // namespace
 
 Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now) {
@@ -42,8 +61,22 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   for (const auto& entry : packet.entries) {
     // A filter named again replaces itself; so many of them, or so much to deliver, is no subscriber's need.
     const bool too_much = handled++ >= most || retained_work_ - delivered_before > kMostRetainedAPacket;
-    pending.reasons.push_back(too_much ? ReasonCode::QuotaExceeded
-                                       : subscribe_one(c.session, s, c, entry, subscription_id, now));
+    ReasonCode reason =
+        too_much ? ReasonCode::QuotaExceeded : subscribe_one(c.session, s, c, entry, subscription_id, now);
+    if (c.version == mqtt::Version::V31 && is_failure(reason)) {
+      // 3.1 has no failure in SUBACK. What is not authorised is acknowledged (3.8 of 3.1) and nothing comes of it; any
+      // other refusal would be taken for a subscription that works.
+      if (reason != ReasonCode::NotAuthorized) {
+        const bool many = s.subscriptions.size() >= most || handled > most;
+        Departure departure = cannot_be_told(reason, many       ? "more than limits.max_subscriptions_per_session"
+                                                     : too_much ? "too many retained messages match this SUBSCRIBE"
+                                                                : "limits.max_subscriptions is reached");
+        departure.text = entry.filter;
+        return std::unexpected(departure);
+      }
+      reason = granted(std::min(entry.options.qos, static_cast<mqtt::QoS>(limits().maximum_qos)));
+    }
+    pending.reasons.push_back(reason);
   }
   // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
   // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
