@@ -1,6 +1,7 @@
 // CONNECT (3.1): checks, admission, take-over, CONNACK. Admission comes before an old connection is touched.
 #include <fmt/format.h>
 
+#include "broker/control_characters.h"
 #include "broker/printable.h"
 #include "broker/shard.h"
 
@@ -64,6 +65,12 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
   if (packet.client_id.size() > limits().max_client_id_bytes) {
     return std::unexpected(
         refused(ReasonCode::ClientIdentifierNotValid, "Client Identifier", "longer than limits.max_client_id_bytes"));
+  }
+  if (packet.control_characters) {
+    if (auto departure = refused_control_characters(packet, limits())) {
+      departure->cause = DisconnectReason::ConnectionRefused;
+      return std::unexpected(std::move(*departure));
+    }
   }
   if (packet.will) {
     const mqtt::Will& will = *packet.will;
@@ -279,6 +286,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   c.state = Connection::State::Connected;
   c.session = sid;
   c.problem_information = packet.properties.number_or(Property::RequestProblemInformation, 1) != 0;
+  c.asked_for_expiry = packet.properties.number_or(Property::SessionExpiryInterval, 0) != 0;
   c.receive_maximum = static_cast<std::uint16_t>(packet.properties.number_or(Property::ReceiveMaximum, 65535));
   c.topic_alias_maximum = static_cast<std::uint16_t>(std::min<std::uint32_t>(
       packet.properties.number_or(Property::TopicAliasMaximum, 0), limits().topic_alias_out_maximum));

@@ -62,6 +62,7 @@ struct Connection {
   bool owed_much : 1 = false;  // many answers: what it says waits until it is owed fewer
   bool bridge : 1 = false;     // said with a bit of CONNECT that it is a bridge
   bool subscription_limit_logged : 1 = false;
+  bool asked_for_expiry : 1 = false;      // CONNECT had a Session Expiry Interval other than 0
   std::uint16_t receive_maximum = 65535;  // the client's
   std::uint16_t topic_alias_maximum = 0;  // the client's
   std::uint32_t maximum_packet_size = 0;  // the client's; 0: none

@@ -15,7 +15,8 @@ using mqtt::Version;
 std::string what_happened(const Departure& departure) {
   if (departure.field.empty() && departure.detail.empty()) return {};
   if (departure.field.empty()) return ": " + std::string(departure.detail);
-  return fmt::format(": {}: {}", departure.field, departure.detail);
+  if (departure.text.empty()) return fmt::format(": {}: {}", departure.field, departure.detail);
+  return fmt::format(": {}: {}: \"{}\"", departure.field, departure.detail, printable(departure.text));
 }
 
 }  // namespace

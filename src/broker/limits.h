@@ -15,6 +15,9 @@ enum class OverMaxV3 : std::uint8_t { Allow, Enforce, Reject };
 // What becomes of a connection of 3.x that publishes at QoS 1 or 2 what the broker does not pass on: it cannot be told.
 enum class V3Denied : std::uint8_t { Disconnect, Acknowledge };
 
+// What to do with control characters in client identifiers, user names, topics and filters (1.5.4 leaves it open).
+enum class ControlCharacters : std::uint8_t { Refuse, Allow };
+
 struct KeepAlivePolicy {
   base::Duration tick = base::milliseconds(1000);  // the monitoring delay; at least 1 ms
   std::uint32_t max_s = 0;                         // 0: no cap
@@ -54,6 +57,7 @@ struct Limits {
   bool shared_available = true;
   bool subscription_ids_available = true;
   V3Denied v3_denied = V3Denied::Disconnect;
+  ControlCharacters control_characters = ControlCharacters::Refuse;
 
   // messages
   std::uint32_t max_retained_messages = 1'000'000;

@@ -30,6 +30,11 @@ std::uint8_t* Outbox::add_frame(std::size_t size, const MessagePtr& owner, base:
 }
 
 std::size_t Outbox::gather(std::span<base::Bytes> out) const {
+  if (data_left_ == 0) {
+    if (control_left() == 0 || out.empty()) return 0;
+    out[0] = base::Bytes(control_).subspan(control_done_);
+    return 1;
+  }
   std::size_t count = 0;
   std::size_t piece = first_piece_;
   std::size_t done = piece_done_;

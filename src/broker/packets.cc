@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "broker/control_characters.h"
 #include "broker/shard.h"
 
 namespace vigil::broker {
@@ -19,6 +20,16 @@ base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*t
                                        Handle&& handle) {
   if (!decoded) return std::unexpected(to_departure(decoded.error()));
   return handle(*decoded);
+}
+
+// The same for a packet with names in it.
+template <class T, class Handle>
+base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*to_departure)(const mqtt::DecodeError&),
+                                       const Limits& limits, Handle&& handle) {
+  if (decoded && decoded->control_characters) [[unlikely]] {
+    if (auto refused = refused_control_characters(*decoded, limits)) return std::unexpected(std::move(*refused));
+  }
+  return if_legal(std::move(decoded), to_departure, std::forward<Handle>(handle));
 }
 
 // Answers that a connection is owed: not read by it, or waiting for other shards or for the store. They are never
@@ -40,7 +51,11 @@ Departure protocol_error(std::string_view field, std::string_view detail) {
 }  // namespace
 
 Departure Shard::malformed(const mqtt::DecodeError& error) {
-  return {.cause = DisconnectReason::ProtocolError, .code = error.code, .field = error.field, .detail = error.detail};
+  return {.cause = DisconnectReason::ProtocolError,
+          .code = error.code,
+          .field = error.field,
+          .detail = error.detail,
+          .text = error.text};
 }
 
 void Shard::heard(Connection& c, base::Instant now) {
@@ -281,7 +296,7 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
   }
   switch (header.type) {
     case Publish:
-      return if_legal(mqtt::decode_publish(header, body, c.version, from), malformed,
+      return if_legal(mqtt::decode_publish(header, body, c.version, from), malformed, limits(),
                       [&](mqtt::Publish& packet) { return publish(id, c, packet, now); });
     case PubRel:
       return if_legal(mqtt::decode_ack(header, body, c.version, from), malformed,
@@ -292,10 +307,10 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
       return if_legal(mqtt::decode_ack(header, body, c.version, from), malformed,
                       [&](const mqtt::Ack& packet) { return client_ack(id, c, packet, now); });
     case Subscribe:
-      return if_legal(mqtt::decode_subscribe(header, body, c.version), malformed,
+      return if_legal(mqtt::decode_subscribe(header, body, c.version), malformed, limits(),
                       [&](const mqtt::Subscribe& packet) { return subscribe(id, c, packet, now); });
     case Unsubscribe:
-      return if_legal(mqtt::decode_unsubscribe(header, body, c.version), malformed,
+      return if_legal(mqtt::decode_unsubscribe(header, body, c.version), malformed, limits(),
                       [&](const mqtt::Unsubscribe& packet) { return unsubscribe(id, c, packet, now); });
     // decode_header() has seen that it has no body.
     case PingReq: {
@@ -330,11 +345,12 @@ Shard::Step Shard::disconnect_packet(ConnectionId id, Connection& c, const mqtt:
                                      base::Instant now) {
   if (const auto expiry = packet.properties.number(Property::SessionExpiryInterval)) {
     Session* s = sessions_.find(c.session);
-    // A session that was to end with its connection cannot be kept after all [MQTT-3.14.2.2.2].
-    if (s != nullptr && s->expiry_s == 0 && *expiry != 0) {
+    // A session that was to end with its connection cannot be kept after all (3.14.2.2.2).
+    if (s != nullptr && !c.asked_for_expiry && *expiry != 0) {
       return std::unexpected(protocol_error("Session Expiry Interval", "was 0 in CONNECT and cannot be raised"));
     }
-    if (s != nullptr) {
+    // One that session.max_expiry_s ends with its connection was never stored, and the client was told so in CONNACK.
+    if (s != nullptr && s->expiry_s != 0) {
       s->expiry_s = std::min(*expiry, limits().max_session_expiry_s);
       if (PresenceRecord* record = presence_.find(s->presence); record != nullptr)
         record->session_expiry_s = s->expiry_s;

@@ -198,10 +198,12 @@ const Outbox* Shard::wrote(ConnectionId id, std::size_t written, base::Instant n
   } else if (written > 0) {
     wheel_.move(c->outbox->stall_timer, now + limits().write_stall_timeout);
   }
-  if (c->owed_much) resume_if_owed_less(id, *c);
-  if (c->blocked && (!c->outbox || c->outbox->data_size() <= limits().max_output_bytes / kResumeDivisor)) {
-    c->blocked = false;
-    output_drained(id, *c, now);
+  if (c->owed_much || c->blocked) {
+    if (c->owed_much) resume_if_owed_less(id, *c);
+    if (c->blocked && (!c->outbox || c->outbox->data_size() <= limits().max_output_bytes / kResumeDivisor)) {
+      c->blocked = false;
+      output_drained(id, *c, now);
+    }
   }
   return c->outbox.get();
 }

@@ -61,6 +61,7 @@ struct Departure {
   std::optional<mqtt::ReasonCode> code;  // instead of the table's
   std::string_view field;                // of a protocol error: where in the packet
   std::string_view detail;               // and what; literals
+  std::string_view text;                 // the name in the packet that is wrong; borrowed for the call
   std::string_view client_id;            // of a refused CONNECT that was read; borrowed for the call
   std::string reason_string;             // for the client, where it wants one
   std::optional<base::TcpEvidence> evidence;

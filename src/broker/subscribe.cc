@@ -29,6 +29,25 @@ std::optional<ReasonCode> kind_refused(const mqtt::TopicFilter& filter, const Li
   return std::nullopt;
 }
 
+// The end of a client that has no other way to learn that a filter was refused: the log names the setting.
+Departure cannot_be_told(ReasonCode reason, std::string_view quota) {
+  std::string_view detail = "refused";
+  switch (reason) {
+    case ReasonCode::TopicFilterInvalid: detail = "more levels than limits.max_topic_levels"; break;
+    case ReasonCode::SharedSubscriptionsNotSupported: detail = "shared, but mqtt.shared_available is false"; break;
+    case ReasonCode::WildcardSubscriptionsNotSupported:
+      detail = "wildcard, but mqtt.wildcard_available is false";
+      break;
+    case ReasonCode::QuotaExceeded: detail = quota; break;
+    default: break;
+  }
+  return {
+      .cause = reason == ReasonCode::QuotaExceeded ? DisconnectReason::QuotaExceeded : DisconnectReason::ProtocolError,
+      .code = reason,
+      .field = "Topic Filter",
+      .detail = detail};
+}
+
 }  // namespace
 
 Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now) {
@@ -48,8 +67,21 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   for (const auto& entry : packet.entries) {
     // A filter named again replaces itself. More filters in one packet than a session may hold are no subscriber's
     // need.
-    pending.reasons.push_back(handled++ >= most ? too_many_subscriptions(c, s, "limits.max_subscriptions_per_session")
-                                                : subscribe_one(c, s, entry, subscription_id, pending.wishes));
+    ReasonCode reason = handled++ >= most ? too_many_subscriptions(c, s, "limits.max_subscriptions_per_session")
+                                          : subscribe_one(c, s, entry, subscription_id, pending.wishes);
+    if (c.version == mqtt::Version::V31 && is_failure(reason)) {
+      // 3.1 has no failure in SUBACK. What is not authorised is acknowledged (3.8 of 3.1) and nothing comes of it; any
+      // other refusal would be taken for a subscription that works.
+      if (reason != ReasonCode::NotAuthorized) {
+        const bool many = s.subscriptions.size() >= most || handled > most;
+        Departure departure = cannot_be_told(
+            reason, many ? "more than limits.max_subscriptions_per_session" : "limits.max_subscriptions is reached");
+        departure.text = entry.filter;
+        return std::unexpected(departure);
+      }
+      reason = granted(std::min(entry.options.qos, static_cast<mqtt::QoS>(limits().maximum_qos)));
+    }
+    pending.reasons.push_back(reason);
   }
   // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
   // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
@@ -82,14 +114,14 @@ ReasonCode Shard::too_many_subscriptions(Connection& c, const Session& s, std::s
 ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe::Entry& entry,
                                 std::uint32_t subscription_id, RetainedWishes& wishes) {
   const SessionId sid = c.session;
-  const auto filter = mqtt::TopicFilter::parse(entry.filter);
-  if (!filter || mqtt::topic_levels(filter->filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
-  if (const auto refusal = kind_refused(*filter, limits())) {
+  const mqtt::TopicFilter& filter = entry.parsed;
+  if (mqtt::topic_levels(filter.filter) > limits().max_topic_levels) return ReasonCode::TopicFilterInvalid;
+  if (const auto refusal = kind_refused(filter, limits())) {
     // A subscription that was made before its kind was switched off goes on until its client is told. This tells it.
-    drop_subscription(sid, s, *filter, entry.filter);
+    drop_subscription(sid, s, filter, entry.filter);
     return *refusal;
   }
-  if (!may_subscribe({s.client_id, s.user_name(), c.loopback}, filter->filter, limits()))
+  if (!may_subscribe({s.client_id, s.user_name(), c.loopback}, filter.filter, limits()))
     return ReasonCode::NotAuthorized;
 
   topics::Subscription subscription{};
@@ -100,7 +132,7 @@ ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe
   // A bridge of 3.x says with a bit of CONNECT what one of 5.0 says in its options. (Not for share groups, where No
   // Local is a protocol error [MQTT-3.8.3-4].)
   if (c.bridge) {
-    subscription.options.no_local = !filter->shared();
+    subscription.options.no_local = !filter.shared();
     subscription.options.retain_as_published = true;
   }
   const OwnSubscription* own = s.find_subscription(entry.filter);
@@ -111,21 +143,21 @@ ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe
   if (is_new && subscriptions_.size() >= share_of(limits().max_subscriptions)) {
     return too_many_subscriptions(c, s, "limits.max_subscriptions");
   }
-  const auto added = subscriptions_.add(*filter, subscription);
+  const auto added = subscriptions_.add(filter, subscription);
   if (is_new) {
-    own = &s.add_subscription(entry.filter, s.next_subscription++, filter->shared());
+    own = &s.add_subscription(entry.filter, s.next_subscription++, filter.shared());
     if (s.next_subscription == 0) s.next_subscription = 1;
   }
   if (s.durable) emit(PutSubscription{s.key, own->number, subscription_id, subscription.options, own->text.str()});
-  if (filter->shared()) {
+  if (filter.shared()) {
     if (is_new) {
       ++s.shared_subscriptions;
       ++stats_.shared_subscriptions;
-      group_changed(*filter, {.members = 1, .connected = 1});
+      group_changed(filter, {.members = 1, .connected = 1});
     }
     return granted(subscription.options.qos);
   }
-  if (added.first_of_filter) interest_gained(*filter);
+  if (added.first_of_filter) interest_gained(filter);
   const RetainHandling handling = entry.options.retain_handling;
   if (handling == RetainHandling::SendAtSubscribe || (handling == RetainHandling::SendIfNew && is_new)) {
     wishes.push_back({own->text, subscription});
@@ -228,14 +260,9 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   Session& s = sessions_.at(c.session);
   mqtt::UnsubAck answer;
   answer.packet_id = packet.packet_id;
-  for (const std::string_view text : packet.filters) {
-    const auto filter = mqtt::TopicFilter::parse(text);
-    if (!filter) {
-      answer.reasons.push_back(ReasonCode::TopicFilterInvalid);
-    } else {
-      answer.reasons.push_back(drop_subscription(c.session, s, *filter, text) ? ReasonCode::Success
-                                                                              : ReasonCode::NoSubscriptionExisted);
-    }
+  for (const auto& [text, filter] : packet.entries) {
+    answer.reasons.push_back(drop_subscription(c.session, s, filter, text) ? ReasonCode::Success
+                                                                           : ReasonCode::NoSubscriptionExisted);
   }
   if (!fits(c, answer)) return std::unexpected(answer_too_large());
   std::vector<std::uint8_t> bytes;

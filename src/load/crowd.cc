@@ -241,8 +241,7 @@ void Crowd::on_frame(std::size_t client, const Frame& frame, Instant read_at) {
     case PacketType::Suback:
       if (frame.refuses_a_filter(version_))
         throw std::runtime_error(
-            "the broker refused a subscription: is the filter legal (+ and # alone in their level, # at the end), and "
-            "may this client read it?");
+            "the broker refused a subscription: may this client read it, and do the broker's limits allow it?");
       scene_.on_subscribed(client);
       break;
     case PacketType::Publish: on_publish(client, frame, read_at); break;

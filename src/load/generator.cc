@@ -275,6 +275,22 @@ std::string expand(const std::string& pattern, const std::string& client_id, std
   return out;
 }
 
+namespace {
+
+// A wildcard stands alone in its level, '#' in the last one. A broker closes the connection of a client that says
+// otherwise, which would look like a fault of the broker.
+bool legal_filter(std::string_view filter) {
+  for (std::size_t at = filter.find_first_of("+#"); at != std::string_view::npos;
+       at = filter.find_first_of("+#", at + 1)) {
+    const bool last = at + 1 == filter.size();
+    const bool alone = (at == 0 || filter[at - 1] == '/') && (last || filter[at + 1] == '/');
+    if (!alone || (filter[at] == '#' && !last)) return false;
+  }
+  return !filter.empty();
+}
+
+}  // namespace
+
 Report publish(const Target& target, const GeneratorOptions& options) {
   for (const std::string& topic : options.topics) {
     if (topic.empty() || topic.find_first_of("+#") != std::string::npos) {
@@ -284,6 +300,15 @@ Report publish(const Target& target, const GeneratorOptions& options) {
   }
   return Publishing(target, options).run();
 }
-Report subscribe(const Target& target, const GeneratorOptions& options) { return Subscribing(target, options).run(); }
+
+Report subscribe(const Target& target, const GeneratorOptions& options) {
+  for (const std::string& filter : options.topics) {
+    if (!legal_filter(filter)) {
+      throw std::runtime_error(fmt::format(
+          "'{}' is no legal filter: it is not empty, + and # stand alone in their level, # at the end", filter));
+    }
+  }
+  return Subscribing(target, options).run();
+}
 
 }  // namespace vigil::load

@@ -16,8 +16,15 @@ std::string_view clause_of(PacketType type) {
   }
 }
 
+// A client has no use for 0x10 (No matching subscribers). One that answers a message so all the same means that it has
+// the message: it is accepted as the success that it is.
+bool tolerated(PacketType type, Sender sender, ReasonCode reason) {
+  return sender == Sender::Client && reason == ReasonCode::NoMatchingSubscribers &&
+         (type == PacketType::PubAck || type == PacketType::PubRec);
+}
+
 bool check_reason(Reader& in, PacketType type, Sender sender, ReasonCode reason) {
-  return reason_allowed(type, sender, static_cast<std::uint8_t>(reason)) ||
+  return reason_allowed(type, sender, static_cast<std::uint8_t>(reason)) || tolerated(type, sender, reason) ||
          in.protocol_error("Reason Code", "not one that this sender may use in this packet", clause_of(type));
 }
 

@@ -56,7 +56,6 @@ TEST(DecodeAck, RefusesWhatIsIllegal) {
            Bad{V5, Client, "40 05 0001 00 00 00", MalformedPacket, "acknowledgement"},
            // [MQTT-3.4.2-1]
            Bad{V5, Client, "40 03 0001 01", ProtocolError, "Reason Code", "MQTT-3.4.2-1"},
-           Bad{V5, Client, "40 03 0001 10", ProtocolError, "Reason Code", "MQTT-3.4.2-1"},
            Bad{V5, Client, "40 03 0001 92", ProtocolError, "Reason Code", "MQTT-3.4.2-1"},
            // [MQTT-3.5.2-1]
            Bad{V5, Server, "50 03 0001 81", ProtocolError, "Reason Code", "MQTT-3.5.2-1"},
@@ -67,6 +66,14 @@ TEST(DecodeAck, RefusesWhatIsIllegal) {
        }) {
     expect_bad(bad);
   }
+}
+
+// 0x10 is the server's alone, but says that the message was received: from a client it is a success.
+TEST(DecodeAck, TakesNoMatchingSubscribersOfAClientForSuccess) {
+  expect_good({V5, Client, "40 03 0001 10"});
+  expect_good({V5, Client, "50 03 0001 10"});
+  expect_bad({V5, Client, "62 03 0001 10", ProtocolError, "Reason Code", "MQTT-3.6.2-1"});
+  EXPECT_FALSE(is_failure(NoMatchingSubscribers));
 }
 
 TEST(DecodeDisconnect, RoundTrips) {

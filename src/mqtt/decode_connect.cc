@@ -51,8 +51,11 @@ bool check_flags(Reader& in, unsigned flags, Version version) {
   if (strict && (flags & flag::kReserved) != 0) {
     return in.malformed("Connect Flags", "the reserved bit is set", "MQTT-3.1.2-3");
   }
-  if (flag::will_qos(flags) == 3) return in.malformed("Will QoS", "3 is not allowed", "MQTT-3.1.2-12");
-  if (strict && (flags & flag::kWill) == 0) {
+  const bool will = (flags & flag::kWill) != 0;
+  if (flag::will_qos(flags) == 3 && (strict || will)) {
+    return in.malformed("Will QoS", "3 is not allowed", "MQTT-3.1.2-12");
+  }
+  if (strict && !will) {
     if (flag::will_qos(flags) != 0) return in.malformed("Will QoS", "set without the Will Flag", "MQTT-3.1.2-11");
     if ((flags & flag::kWillRetain) != 0)
       return in.malformed("Will Retain", "set without the Will Flag", "MQTT-3.1.2-13");
@@ -76,7 +79,7 @@ bool parse_will(Will& will, Reader& in, unsigned flags, Version version) {
   will.qos = static_cast<QoS>(flag::will_qos(flags));
   will.retain = (flags & flag::kWillRetain) != 0;
   if (version == Version::V5 && !read_properties(in, will.properties, kInWill)) return false;
-  if (!in.text(will.topic, "Will Topic")) return false;
+  if (!in.name(will.topic, "Will Topic")) return false;
   if (will.topic.empty()) return in.malformed("Will Topic", "empty", "MQTT-4.7.3-1");
   if (!valid_topic_name(will.topic)) return in.malformed("Will Topic", "contains a wildcard", "MQTT-4.7.0-1");
   return in.binary(will.payload, "Will Payload");
@@ -86,7 +89,7 @@ bool parse_credentials(Connect& packet, Reader& in, unsigned flags) {
   // In 3.1 the length takes precedence over these flags: a field that is announced may be missing at the end.
   const bool may_miss = packet.version == Version::V31;
   if ((flags & flag::kUserName) != 0 && !(may_miss && in.at_end())) {
-    if (!in.text(packet.user_name.emplace(), "User Name")) return false;
+    if (!in.name(packet.user_name.emplace(), "User Name")) return false;
   }
   if ((flags & flag::kPassword) != 0 && !(may_miss && in.at_end())) {
     if (!in.binary(packet.password.emplace(), "Password")) return false;
@@ -97,6 +100,10 @@ bool parse_credentials(Connect& packet, Reader& in, unsigned flags) {
 bool parse_connect(Connect& packet, Reader& in, const FrameHeader& header) {
   if (!parse_version(packet, in)) return false;
   const bool v5 = packet.version == Version::V5;
+  // (3.1 does not use DUP, QoS and RETAIN here.)
+  if (header.flags != 0 && packet.version != Version::V31) {
+    return in.malformed("fixed header flags", "not as the packet type demands", "MQTT-2.1.3-1");
+  }
   if (v5 && header.header_size > 1 + varint_size(header.remaining)) {
     return in.malformed("Remaining Length", "encoded in more bytes than it needs", "MQTT-1.5.5-1");
   }
@@ -108,9 +115,11 @@ bool parse_connect(Connect& packet, Reader& in, const FrameHeader& header) {
     if (!read_properties(in, packet.properties, in_packet(PacketType::Connect))) return false;
     if (!check_authentication(in, packet.properties)) return false;
   }
-  if (!in.text(packet.client_id, "Client Identifier") || !check_client_id(in, packet)) return false;
+  if (!in.name(packet.client_id, "Client Identifier") || !check_client_id(in, packet)) return false;
   if ((flags & flag::kWill) != 0 && !parse_will(packet.will.emplace(), in, flags, packet.version)) return false;
-  return parse_credentials(packet, in, flags) && in.done("CONNECT");
+  if (!parse_credentials(packet, in, flags)) return false;
+  packet.control_characters = in.control_characters();
+  return in.done("CONNECT");
 }
 
 bool parse_connack(ConnAck& packet, Reader& in, Version version) {

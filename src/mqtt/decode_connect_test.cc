@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "mqtt/wire_test.h"
@@ -105,6 +106,31 @@ TEST(DecodeConnect, RefusesIllegalFlags) {
            Bad{V5, Client, R"(10 ~ "MQIsdp" 03 42 003C "c" "p")", MalformedPacket, "Password Flag", "MQTT3-3.1.2-22"},
        }) {
     expect_bad(bad);
+  }
+}
+
+// The fixed header's flags are judged here, where the version is known.  [MQTT-2.1.3-1] [MQTT3-2.2.2-1]
+TEST(DecodeConnect, ChecksTheHeadersFlagsButOf31) {
+  for (unsigned flags = 0; flags < 16; ++flags) {
+    Buffer v5 = wire(R"(10 ~ "MQTT" 05 02 003C 00 "c")");
+    Buffer v311 = wire(R"(10 ~ "MQTT" 04 02 003C "c")");
+    Buffer v31 = wire(R"(10 ~ "MQIsdp" 03 02 003C "c")");
+    for (Buffer* bytes : {&v5, &v311, &v31}) bytes->front() |= static_cast<std::uint8_t>(flags);
+    for (const Buffer& bytes : {v5, v311}) {
+      const Parsed parsed = parse(bytes, V5, Client);
+      ASSERT_EQ(parsed.packet.has_value(), flags == 0) << flags;
+      if (flags == 0) continue;
+      EXPECT_EQ(parsed.packet.error().code, MalformedPacket);
+      EXPECT_EQ(parsed.packet.error().field, "fixed header flags");
+    }
+    EXPECT_TRUE(parse(v31, V5, Client).packet) << flags;
+  }
+}
+
+// 3.1 does not use the will's bits where there is no will.
+TEST(DecodeConnect, IgnoresUnusedBitsOf31) {
+  for (const std::string_view flags : {"0A", "1A", "22", "3A", "03"}) {
+    EXPECT_TRUE(parse(wire(fmt::format(R"(10 ~ "MQIsdp" 03 {} 003C "c")", flags)), V5, Client).packet) << flags;
   }
 }
 

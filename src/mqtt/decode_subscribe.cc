@@ -1,23 +1,39 @@
 // SUBSCRIBE, SUBACK, UNSUBSCRIBE and UNSUBACK.
 //
-// A filter need only be UTF-8 here: one that is no legal filter concerns its entry alone, and the broker answers it so.
+// A filter that 4.7 or 4.8.2 forbids makes the whole packet illegal. One that is legal, but that the broker refuses,
+// concerns its entry alone: that is the broker's business.
 #include "mqtt/reader.h"
 
 namespace vigil::mqtt {
 namespace {
 
+constexpr std::string_view kFilter = "Topic Filter";
+
 bool parse_head(PacketId& packet_id, Properties& properties, Reader& in, Version version, PacketType type) {
   return in.packet_id(packet_id) && (version != Version::V5 || read_properties(in, properties, in_packet(type)));
 }
 
-// The byte behind each filter: 3.8.3.1, and 3.8.3 of 3.1.1 where only the QoS exists.
-bool parse_options(SubscriptionOptions& options, Reader& in, Version version, std::string_view filter) {
+bool parse_filter(std::string_view& filter, TopicFilter& parsed, Reader& in) {
+  if (!in.name(filter, kFilter)) return false;
+  const std::optional<TopicFilter> legal = TopicFilter::parse(filter);
+  if (!legal) {
+    const FilterFault fault = fault_of_filter(filter);
+    return in.fail(ReasonCode::ProtocolError, kFilter, fault.detail, fault.clause, filter);
+  }
+  parsed = *legal;
+  return true;
+}
+
+// The byte behind each filter: 3.8.3.1, and 3.8.3 of 3.1.1 where only the QoS exists. (3.1 does not use the upper six
+// bits; 3.1.1 reserves them.)
+bool parse_options(SubscriptionOptions& options, Reader& in, Version version, const TopicFilter& filter) {
   constexpr std::string_view kField = "Subscription Options";
   std::uint8_t byte = 0;
   if (!in.u8(byte, kField)) return false;
   const unsigned qos = byte & 3U;
   if (version != Version::V5) {
-    if ((byte & 0xFCU) != 0) return in.malformed("Requested QoS", "reserved bits are set", "MQTT3-3.8.3-4");
+    if ((byte & 0xFCU) != 0 && version != Version::V31)
+      return in.malformed("Requested QoS", "reserved bits are set", "MQTT3-3.8.3-4");
     if (qos == 3) return in.malformed("Requested QoS", "3 is not allowed", "MQTT3-3.8.3-4");
     options.qos = static_cast<QoS>(qos);
     return true;
@@ -30,7 +46,7 @@ bool parse_options(SubscriptionOptions& options, Reader& in, Version version, st
   options.no_local = (byte & 0x04U) != 0;
   options.retain_as_published = (byte & 0x08U) != 0;
   options.retain_handling = static_cast<RetainHandling>(retain_handling);
-  if (options.no_local && filter.starts_with("$share/")) {
+  if (options.no_local && filter.shared()) {
     return in.protocol_error("No Local", "set on a shared subscription", "MQTT-3.8.3-4");
   }
   return true;
@@ -38,24 +54,26 @@ bool parse_options(SubscriptionOptions& options, Reader& in, Version version, st
 
 bool parse_subscribe(Subscribe& packet, Reader& in, Version version) {
   if (!parse_head(packet.packet_id, packet.properties, in, version, PacketType::Subscribe)) return false;
-  if (in.at_end()) return in.protocol_error("Topic Filter", "SUBSCRIBE without any", "MQTT-3.8.3-2");
+  if (in.at_end()) return in.protocol_error(kFilter, "SUBSCRIBE without any", "MQTT-3.8.3-2");
   while (!in.at_end()) {
     Subscribe::Entry entry;
-    if (!in.text(entry.filter, "Topic Filter") || !parse_options(entry.options, in, version, entry.filter))
+    if (!parse_filter(entry.filter, entry.parsed, in) || !parse_options(entry.options, in, version, entry.parsed))
       return false;
     packet.entries.push_back(entry);
   }
+  packet.control_characters = in.control_characters();
   return true;
 }
 
 bool parse_unsubscribe(Unsubscribe& packet, Reader& in, Version version) {
   if (!parse_head(packet.packet_id, packet.properties, in, version, PacketType::Unsubscribe)) return false;
-  if (in.at_end()) return in.protocol_error("Topic Filter", "UNSUBSCRIBE without any", "MQTT-3.10.3-2");
+  if (in.at_end()) return in.protocol_error(kFilter, "UNSUBSCRIBE without any", "MQTT-3.10.3-2");
   while (!in.at_end()) {
-    std::string_view filter;
-    if (!in.text(filter, "Topic Filter")) return false;
-    packet.filters.push_back(filter);
+    Unsubscribe::Entry entry;
+    if (!parse_filter(entry.filter, entry.parsed, in)) return false;
+    packet.entries.push_back(entry);
   }
+  packet.control_characters = in.control_characters();
   return true;
 }
 

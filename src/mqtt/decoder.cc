@@ -22,13 +22,15 @@ std::unexpected<DecodeError> malformed(std::string_view field, std::string_view 
   return error(ReasonCode::MalformedPacket, field, detail, clause);
 }
 
-// 2.1.3: which flags a packet type must show.
+// 2.1.3: which flags a packet type must show. 3.1 reserves no values: PUBREL, SUBSCRIBE and UNSUBSCRIBE have QoS 1 and
+// may have DUP, and what is left "is not used".
 bool flags_legal(PacketType type, unsigned flags, Version version) {
   switch (type) {
+    case PacketType::Connect: return true;  // decode_connect judges it: the version is not known yet
     case PacketType::PubRel:
     case PacketType::Subscribe:
-    case PacketType::Unsubscribe: return flags == 2 || (flags == (2 | kDup) && version == Version::V31);
-    default: return flags == 0;
+    case PacketType::Unsubscribe: return flags == 2 || (version == Version::V31 && qos_bits(flags) == 1);
+    default: return flags == 0 || version == Version::V31;
   }
 }
 
@@ -39,7 +41,7 @@ bool parse_publish(Publish& packet, Reader& in, unsigned flags, Version version,
   packet.retain = (flags & kRetain) != 0;
   packet.dup = (flags & kDup) != 0 && qos != 0;
 
-  if (!in.text(packet.topic, "Topic Name")) return false;
+  if (!in.name(packet.topic, "Topic Name")) return false;
   if (!packet.topic.empty() && !valid_topic_name(packet.topic)) {
     return in.malformed("Topic Name", "contains a wildcard", "MQTT-3.3.2-2");
   }
@@ -56,6 +58,7 @@ bool parse_publish(Publish& packet, Reader& in, unsigned flags, Version version,
     return in.malformed("Topic Name", "empty", "MQTT3-4.7.3-1");
   }
   packet.payload = in.rest();
+  packet.control_characters = in.control_characters();
   return true;
 }
 

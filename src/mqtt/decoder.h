@@ -17,6 +17,7 @@ struct DecodeError {
   std::string_view field = {};   // where: "Will Topic", "Session Expiry Interval", "Remaining Length"
   std::string_view detail = {};  // what: "not UTF-8", "occurs twice"
   std::string_view clause = {};  // "MQTT-3.1.2-3", or empty
+  std::string_view text = {};    // the name that is wrong, where showing it helps; a view of the packet's bytes
   bool operator==(const DecodeError&) const = default;
 };
 
@@ -34,8 +35,8 @@ struct FrameHeader {
 // The fixed header at the start of `bytes`. nullopt: not all of it is there yet. Checks the packet type, its reserved
 // flags [MQTT-2.1.3-1], the form of the length [MQTT-1.5.5-1], that PINGREQ and PINGRESP have no body, and that the
 // whole packet is no larger than `max_packet_size` (PacketTooLarge). `version` is the connection's: 5.0 alone forbids a
-// length in more bytes than it needs (of a CONNECT decode_connect judges that), and 3.1 resends PUBREL, SUBSCRIBE and
-// UNSUBSCRIBE with DUP.
+// length in more bytes than it needs, and 3.1 does not use flags that later versions reserve. Both are judged by
+// decode_connect where the packet is a CONNECT, because only it knows the version.
 Decoded<std::optional<FrameHeader>> decode_header(base::Bytes bytes, std::uint32_t max_packet_size,
                                                   Version version = Version::V5);
 

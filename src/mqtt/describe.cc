@@ -153,7 +153,7 @@ void fill(Line& line, const Subscribe& p) {
 void fill(Line& line, const Unsubscribe& p) {
   line.number("id", p.packet_id);
   line.properties(p.properties);
-  for (const std::string_view filter : p.filters) line.text("filter", filter);
+  for (const Unsubscribe::Entry& entry : p.entries) line.text("filter", entry.filter);
 }
 
 void fill(Line& line, const SubAck& p) {

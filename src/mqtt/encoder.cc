@@ -157,7 +157,7 @@ template <class Sink>
 void write_body(Sink& sink, Version version, const Unsubscribe& packet) {
   sink.u16(packet.packet_id);
   if (version == Version::V5) sink.properties(packet.properties);
-  for (const std::string_view filter : packet.filters) sink.text(filter);
+  for (const Unsubscribe::Entry& entry : packet.entries) sink.text(entry.filter);
 }
 
 template <class Sink>

@@ -2,6 +2,10 @@
 //
 // Views (std::string_view, Bytes) point into the bytes that were decoded, or into what the caller encodes from, and
 // live as long as these. Equality compares what they show.
+//
+// `control_characters` is set by the decoder: a name in the packet (client identifier, user name, topic, filter) holds
+// control characters. That is legal, but 1.5.4 advises against it; find_control_characters() (control_characters.h)
+// says in which one.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +18,7 @@
 #include "base/bytes.h"
 #include "mqtt/properties.h"
 #include "mqtt/reason_code.h"
+#include "mqtt/topic.h"
 #include "mqtt/types.h"
 
 namespace vigil::mqtt {
@@ -37,6 +42,7 @@ struct Connect {
   std::optional<base::Bytes> password = {};
   // Bit 7 of the protocol level: mosquitto and its kin mark a bridge so. Kept, otherwise without meaning here.
   bool bridge = false;
+  bool control_characters = false;
   Properties properties = {};
   bool operator==(const Connect&) const;
 };
@@ -52,13 +58,14 @@ struct Publish {
   bool dup = false;
   QoS qos = QoS::AtMostOnce;
   bool retain = false;
+  bool control_characters = false;
   std::string_view topic = {};
   PacketId packet_id = 0;  // 0 at QoS 0
   Properties properties = {};
   base::Bytes payload = {};
   // The property bytes as they came, without their length; empty before 5.0. For passing on unaltered.
   base::Bytes raw_properties = {};
-  // Without raw_properties, which say what .properties say.
+  // Without raw_properties and control_characters: they repeat what others say.
   bool operator==(const Publish&) const;
 };
 
@@ -85,11 +92,13 @@ struct Subscribe {
   struct Entry {
     std::string_view filter = {};
     SubscriptionOptions options = {};
-    bool operator==(const Entry&) const = default;
+    TopicFilter parsed = {};  // what `filter` means: set by the decoder
+    bool operator==(const Entry& other) const { return filter == other.filter && options == other.options; }
   };
   PacketId packet_id = 0;
   Properties properties = {};
   boost::container::small_vector<Entry, 4> entries = {};
+  bool control_characters = false;
   bool operator==(const Subscribe&) const = default;
 };
 
@@ -101,9 +110,15 @@ struct SubAck {
 };
 
 struct Unsubscribe {
+  struct Entry {
+    std::string_view filter = {};
+    TopicFilter parsed = {};  // what `filter` means: set by the decoder
+    bool operator==(const Entry& other) const { return filter == other.filter; }
+  };
   PacketId packet_id = 0;
   Properties properties = {};
-  boost::container::small_vector<std::string_view, 4> filters = {};
+  boost::container::small_vector<Entry, 4> entries = {};
+  bool control_characters = false;
   bool operator==(const Unsubscribe&) const = default;
 };
 

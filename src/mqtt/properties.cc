@@ -150,7 +150,8 @@ bool read_property(Reader& in, Properties& properties, PropertyPlaces place) {
       if (properties.has(row.property)) return in.protocol_error(row.name, "occurs twice");
       std::string_view value;
       if (row.type == Type::Text) {
-        if (!in.text(value, row.name) || !check_text(in, row, value)) return false;
+        const bool name = row.rule == Rule::TopicName;
+        if (!(name ? in.name(value, row.name) : in.text(value, row.name)) || !check_text(in, row, value)) return false;
       } else {
         base::Bytes bytes;
         if (!in.binary(bytes, row.name)) return false;
@@ -215,6 +216,7 @@ bool read_properties(Reader& reader, Properties& properties, PropertyPlaces plac
       return reader.fail(error.code, error.field, error.detail, error.clause);
     }
   }
+  if (in.control_characters()) reader.note_control_characters();
   return true;
 }
 

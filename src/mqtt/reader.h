@@ -23,8 +23,9 @@ class Reader {
   base::Bytes rest() const { return {at_, end_}; }
   const DecodeError& error() const { return error_; }
 
-  bool fail(ReasonCode code, std::string_view field, std::string_view detail, std::string_view clause = {}) {
-    error_ = {.code = code, .field = field, .detail = detail, .clause = clause};
+  bool fail(ReasonCode code, std::string_view field, std::string_view detail, std::string_view clause = {},
+            std::string_view text = {}) {
+    error_ = {.code = code, .field = field, .detail = detail, .clause = clause, .text = text};
     return false;
   }
   bool malformed(std::string_view field, std::string_view detail, std::string_view clause = {}) {
@@ -71,9 +72,22 @@ class Reader {
     base::Bytes bytes;
     if (!binary(bytes, field)) return false;
     value = base::as_text(bytes);
-    if (!valid_utf8(value)) return malformed(field, "not UTF-8, or holds U+0000", "MQTT-1.5.4-1");
-    return true;
+    return valid_utf8(value) || not_utf8(field);
   }
+  // The text of a name: of a client, a user or a topic, or a filter. Whether one of them holds control characters is
+  // remembered.
+  bool name(std::string_view& value, std::string_view field) {
+    base::Bytes bytes;
+    if (!binary(bytes, field)) return false;
+    value = base::as_text(bytes);
+    const Utf8 form = check_utf8(value);
+    if (form == Utf8::Plain) [[likely]]
+      return true;
+    control_characters_ = true;
+    return form == Utf8::WithControls || not_utf8(field);
+  }
+  bool control_characters() const { return control_characters_; }
+  void note_control_characters() { control_characters_ = true; }
   bool packet_id(PacketId& value) {
     if (!u16(value, "Packet Identifier")) return false;
     return value != 0 || protocol_error("Packet Identifier", "0 is not allowed", "MQTT-2.2.1-3");
@@ -89,11 +103,13 @@ class Reader {
   }
 
  private:
+  bool not_utf8(std::string_view field) { return malformed(field, "not UTF-8, or holds U+0000", "MQTT-1.5.4-1"); }
   bool cut_short(std::string_view field) { return malformed(field, "cut short: the packet ends before it"); }
   bool long_varint(std::uint32_t& value, std::string_view field);
 
   const std::uint8_t* at_;
   const std::uint8_t* end_;
+  bool control_characters_ = false;
   DecodeError error_;
 };
 

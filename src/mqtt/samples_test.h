@@ -121,16 +121,16 @@ inline void add_subscriptions(std::vector<Sample>& out, Version version) {
   subscribe.entries.push_back({"a/+/c", {.qos = QoS::AtLeastOnce}});
   out.push_back({version, Sender::Client, subscribe});
   subscribe.properties = properties(PacketType::Subscribe);
-  for (const std::string_view filter : {"#", "/", "$SYS/#", "$share/group/x", "not/#/legal"}) {
+  for (const std::string_view filter : {"#", "/", "$SYS/#", "$share/group/x", "a/+/#"}) {
     subscribe.entries.push_back({filter, {.qos = QoS::ExactlyOnce}});
   }
   if (v5) subscribe.entries.push_back({"v5", {QoS::AtMostOnce, true, true, RetainHandling::DoNotSend}});
   out.push_back({version, Sender::Client, subscribe});
 
-  Unsubscribe unsubscribe{.packet_id = 8, .properties = {}, .filters = {"a/+/c"}};
+  Unsubscribe unsubscribe{.packet_id = 8, .properties = {}, .entries = {{"a/+/c"}}};
   out.push_back({version, Sender::Client, unsubscribe});
   unsubscribe.properties = properties(PacketType::Unsubscribe);
-  for (const std::string_view filter : {"#", "/", "x", "y", "z"}) unsubscribe.filters.push_back(filter);
+  for (const std::string_view filter : {"#", "/", "x", "y", "z"}) unsubscribe.entries.push_back({filter});
   out.push_back({version, Sender::Client, unsubscribe});
 
   using enum ReasonCode;

@@ -1,6 +1,7 @@
 #include "mqtt/topic.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -43,10 +44,15 @@ bool valid_filter(std::string_view text) {
   return true;
 }
 
+// '+' and '#' differ in one bit.
+constexpr unsigned kBetweenWildcards = '+' ^ '#';
+static_assert(std::has_single_bit(kBetweenWildcards));
+
 bool eight_valid(const char* p) {
   std::uint64_t word;
   std::memcpy(&word, p, 8);
-  return (zero_byte(word) | zero_byte(word ^ (kOnes * '+')) | zero_byte(word ^ (kOnes * '#'))) == 0;
+  const std::uint64_t wildcards = (word | (kOnes * kBetweenWildcards)) ^ (kOnes * ('+' | '#'));
+  return (zero_byte(word) | zero_byte(wildcards)) == 0;
 }
 
 }  // namespace
@@ -80,6 +86,29 @@ std::optional<TopicFilter> TopicFilter::parse(std::string_view text) {
   }
   if (!valid_filter(result.filter)) return std::nullopt;
   return result;
+}
+
+FilterFault fault_of_filter(std::string_view text) {
+  std::string_view rest = text;
+  std::string_view level;
+  const bool more = next_level(rest, level);
+  if (level == kShare) {
+    std::string_view group;
+    if (!more || !next_level(rest, group) || rest.empty())
+      return {"$share without a group's name and a filter behind it", "MQTT-4.8.2-2"};
+    if (group.empty()) return {"$share with an empty group's name", "MQTT-4.8.2-1"};
+    if (has_wildcard(group)) return {"a wildcard in the name of the share group", "MQTT-4.8.2-2"};
+    text = rest;
+  }
+  if (text.empty()) return {"empty", "MQTT-4.7.3-1"};
+  for (bool another = true; another;) {
+    another = next_level(text, level);
+    if (level.find('#') != std::string_view::npos && (level.size() != 1 || another))
+      return {"'#' must be the last level, alone in it", "MQTT-4.7.1-1"};
+    if (level.find('+') != std::string_view::npos && level.size() != 1)
+      return {"'+' must be alone in its level", "MQTT-4.7.1-2"};
+  }
+  return {"longer than 65535 bytes, or holds U+0000", "MQTT-4.7.3-2"};
 }
 
 bool has_wildcard(std::string_view filter) { return filter.find_first_of("+#") != std::string_view::npos; }

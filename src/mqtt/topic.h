@@ -21,6 +21,13 @@ struct TopicFilter {
   static std::optional<TopicFilter> parse(std::string_view text);
 };
 
+// What is wrong with a text that TopicFilter::parse() refuses, and the clause that says so.
+struct FilterFault {
+  std::string_view detail;
+  std::string_view clause;
+};
+FilterFault fault_of_filter(std::string_view text);
+
 bool has_wildcard(std::string_view filter);
 
 // Levels: "a/b/c" has three, "/" two.

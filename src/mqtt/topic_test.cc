@@ -70,6 +70,36 @@ TEST(Topic, SharedFilterNamesAGroupAndAFilter) {
   }
 }
 
+TEST(Topic, SaysWhatIsWrongWithAFilter) {
+  struct Case {
+    std::string_view text;
+    std::string_view clause;
+  };
+  for (const Case& c : {
+           Case{"", "MQTT-4.7.3-1"},
+           Case{"a#", "MQTT-4.7.1-1"},
+           Case{"#/a", "MQTT-4.7.1-1"},
+           Case{"##", "MQTT-4.7.1-1"},
+           Case{"+#", "MQTT-4.7.1-1"},
+           Case{"a/b+", "MQTT-4.7.1-2"},
+           Case{"++", "MQTT-4.7.1-2"},
+           Case{"$share", "MQTT-4.8.2-2"},
+           Case{"$share/", "MQTT-4.8.2-2"},
+           Case{"$share/g", "MQTT-4.8.2-2"},
+           Case{"$share/g/", "MQTT-4.8.2-2"},
+           Case{"$share//f", "MQTT-4.8.2-1"},
+           Case{"$share/g+/f", "MQTT-4.8.2-2"},
+           Case{"$share/#/f", "MQTT-4.8.2-2"},
+           Case{"$share/g/f#", "MQTT-4.7.1-1"},
+           Case{"$share/g/+f", "MQTT-4.7.1-2"},
+           Case{"a\0b"sv, "MQTT-4.7.3-2"},
+       }) {
+    ASSERT_FALSE(TopicFilter::parse(c.text)) << c.text;
+    EXPECT_EQ(fault_of_filter(c.text).clause, c.clause) << c.text;
+    EXPECT_FALSE(fault_of_filter(c.text).detail.empty()) << c.text;
+  }
+}
+
 TEST(Topic, CountsLevels) {
   EXPECT_EQ(topic_levels("a/b/c"), 3U);
   EXPECT_EQ(topic_levels("/"), 2U);

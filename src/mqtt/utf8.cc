@@ -31,45 +31,49 @@ std::size_t code_point(const std::uint8_t* p, std::size_t left) {
   return 0;
 }
 
-// Whether eight bytes are all in 0x01..0x7F: subtracting one sets the high bit of the lowest zero byte.
-bool plain_ascii(const std::uint8_t* p) {
+// Whether eight bytes are all in 0x20..0x7E. Look at the lowest byte that is not: no borrow or carry reaches it. The
+// subtraction sets its high bit if it is below 0x20 or from 0xA0 on, the addition if it is in 0x7F..0x9F.
+bool printable_ascii(const std::uint8_t* p) {
   std::uint64_t word;
   std::memcpy(&word, p, 8);
-  return ((word | (word - kOnes)) & kHighs) == 0;
+  return (((word - kOnes * 0x20) | (word + kOnes)) & kHighs) == 0;
 }
 
 // The same of eight bytes or more; the last look overlaps.
-bool all_plain_ascii(const std::uint8_t* p, std::size_t size) {
+bool all_printable_ascii(const std::uint8_t* p, std::size_t size) {
   const std::uint8_t* last = p + size - 8;
   for (; p < last; p += 8) {
-    if (!plain_ascii(p)) return false;
+    if (!printable_ascii(p)) return false;
   }
-  return plain_ascii(last);
+  return printable_ascii(last);
 }
 
 }  // namespace
 
-bool valid_utf8(std::string_view text) {
+Utf8 check_utf8(std::string_view text) {
   const auto* p = reinterpret_cast<const std::uint8_t*>(text.data());
   std::size_t left = text.size();
-  if (left >= 8 && all_plain_ascii(p, left)) return true;
+  if (left >= 8 && all_printable_ascii(p, left)) return Utf8::Plain;
+  bool controls = false;
   while (left > 0) {
-    while (left >= 8 && plain_ascii(p)) {
+    while (left >= 8 && printable_ascii(p)) {
       p += 8;
       left -= 8;
     }
     while (left > 0 && *p < 0x80) {
-      if (*p == 0) return false;
+      if (*p == 0) return Utf8::Illegal;
+      controls |= *p < 0x20 || *p == 0x7F;
       ++p;
       --left;
     }
-    if (left == 0) return true;
+    if (left == 0) break;
     const std::size_t length = code_point(p, left);
-    if (length == 0) return false;
+    if (length == 0) return Utf8::Illegal;
+    controls |= p[0] == 0xC2 && p[1] < 0xA0;  // U+0080..U+009F
     p += length;
     left -= length;
   }
-  return true;
+  return controls ? Utf8::WithControls : Utf8::Plain;
 }
 
 }  // namespace vigil::mqtt

@@ -74,6 +74,31 @@ TEST(Utf8, RefusesWhatIsNotWellFormed) {
   }
 }
 
+// 1.5.4: U+0001..U+001F and U+007F..U+009F should not be there, but are legal. Nothing else is one of them.
+TEST(Utf8, TellsControlCharactersFromOthers) {
+  for (std::uint32_t c = 1; c <= 0x10FFFF; ++c) {
+    if (c >= 0xD800 && c <= 0xDFFF) continue;
+    const bool control = c < 0x20 || (c >= 0x7F && c <= 0x9F);
+    ASSERT_EQ(check_utf8(encode_scalar(c)), control ? Utf8::WithControls : Utf8::Plain) << c;
+    ASSERT_EQ(has_control_characters(encode_scalar(c)), control) << c;
+  }
+  EXPECT_EQ(check_utf8(""), Utf8::Plain);
+}
+
+TEST(Utf8, SeesAControlCharacterAtEveryOffset) {
+  for (const std::string& control : {"\x01"s, "\x1F"s, "\x7F"s, "\xC2\x80"s, "\xC2\x9F"s}) {
+    for (std::size_t length = 1; length <= 40; ++length) {
+      for (std::size_t at = 0; at < length; ++at) {
+        std::string text(length, '~');
+        text.replace(at, 1, control);
+        EXPECT_EQ(check_utf8(text), Utf8::WithControls) << length << " " << at;
+        // What is wrong behind it is not overlooked.
+        EXPECT_EQ(check_utf8(text + "abcdefgh\xFF"), Utf8::Illegal) << length << " " << at;
+      }
+    }
+  }
+}
+
 // The fast path takes eight bytes at once: the result may not depend on where a byte stands.
 TEST(Utf8, SeesABadByteAtEveryOffset) {
   for (std::size_t length = 1; length <= 40; ++length) {

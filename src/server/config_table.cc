@@ -26,6 +26,7 @@ constexpr std::int64_t kMaxPacket = 268'435'460;
 
 constexpr string_view kOverMaxV3[] = {"allow", "enforce", "reject"};
 constexpr string_view kV3Denied[] = {"disconnect", "acknowledge"};
+constexpr string_view kControlCharacters[] = {"refuse", "allow"};
 constexpr string_view kStoreSyncs[] = {"process", "power", "memory"};
 constexpr string_view kLogLevels[] = {"trace", "debug", "info", "warn", "error"};
 constexpr string_view kLogFormats[] = {"text", "json"};
@@ -217,6 +218,8 @@ const std::vector<ConfigKey<Config>>& table() {
       "Whether clients may share a subscription ($share/group/filter), so that each message goes to one of them. While it is false, such subscriptions of stored sessions go on as with mqtt.wildcard_available."),
   limit<&Limits::subscription_ids_available>("mqtt.subscription_ids_available", {}, kRestart,
       "Whether MQTT 5 clients may number their subscriptions."),
+  limit<&Limits::control_characters>("mqtt.control_characters", one_of(kControlCharacters), kLive,
+      "What happens to control characters (U+0001 to U+001F, U+007F to U+009F) in client identifiers, user names, topics and topic filters, which the standard advises against: refuse refuses the connection, or closes it; allow lets them through. In payloads and user properties they are always allowed."),
   limit<&Limits::receive_maximum>("mqtt.receive_maximum", range(1, kU16), kRestart,
       "How many messages of QoS 1 and 2 a client may have under way to the broker before the first is acknowledged."),
   limit<&Limits::max_inflight>("mqtt.max_inflight", range(1, kU16), kLive,

@@ -47,7 +47,7 @@ class Client final : public Peer {
     const std::string filter = "zigbee2mqtt/" + std::to_string(number);
     mqtt::Unsubscribe packet;
     packet.packet_id = static_cast<PacketId>(number + 1);
-    packet.filters.push_back(filter);
+    packet.entries.push_back({.filter = filter});
     add(packet);
   }
   void publish(int number) {

@@ -127,7 +127,7 @@ mqtt::Buffer make_packet(Input& in, const FuzzClient& client, std::uint32_t who)
     case 3: {
       mqtt::Unsubscribe packet;
       packet.packet_id = id;
-      packet.filters.push_back(topic);
+      packet.entries.push_back({.filter = topic});
       mqtt::encode(out, client.version, packet);
       break;
     }

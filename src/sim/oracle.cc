@@ -238,7 +238,7 @@ void Oracle::subscribe_read(Conn& c, const mqtt::Subscribe& packet) {
 
 void Oracle::unsubscribe_read(Conn& c, const mqtt::Unsubscribe& packet) {
   auto& pending = c.unsubscribes[packet.packet_id];
-  for (const std::string_view filter : packet.filters) {
+  for (const auto& [filter, ignored] : packet.entries) {
     const auto parsed = mqtt::TopicFilter::parse(filter);
     if (!parsed) continue;
     for (const std::size_t i : intervals_of_[c.client]) {

@@ -247,7 +247,7 @@ Parsed<mqtt::Packet> Builder::subscribe() {
   for (const Field& field : command_.fields) {
     if (field.key.empty()) {
       TRY(const std::string_view filter, keep(field.value));
-      packet.entries.push_back({filter, {}});
+      packet.entries.push_back({.filter = filter});
       continue;
     }
     constexpr std::array<std::string_view, 4> kOptions = {"qos", "nl", "rap", "rh"};
@@ -271,7 +271,7 @@ Parsed<mqtt::Packet> Builder::unsubscribe() {
   for (const Field& field : command_.fields) {
     if (!field.key.empty()) continue;
     TRY(const std::string_view filter, keep(field.value));
-    packet.filters.push_back(filter);
+    packet.entries.push_back({.filter = filter});
   }
   TRY_VOID(properties(packet.properties, mqtt::PacketType::Unsubscribe, {"id"}, true));
   return packet;

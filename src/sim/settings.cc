@@ -47,6 +47,13 @@ base::Result<void, std::string> set(Settings& settings, std::string_view name, s
     limits.v3_denied = value == "disconnect" ? broker::V3Denied::Disconnect : broker::V3Denied::Acknowledge;
     return {};
   }
+  if (name == "control_characters") {
+    if (value != "refuse" && value != "allow") {
+      return base::Err(fmt::format("control_characters={}: refuse or allow", value));
+    }
+    limits.control_characters = value == "allow" ? broker::ControlCharacters::Allow : broker::ControlCharacters::Refuse;
+    return {};
+  }
 // NOLINTNEXTLINE(cppcoreguidelines-macro-usage): the name as text
 #define VIGIL_SETTING(field) \
   if (name == #field) return assign(limits.field, value)

@@ -14,8 +14,8 @@ struct Settings {
   broker::KeepAlivePolicy keep_alive;
 };
 
-// `max_inflight`, `10`; durations as `5s`; flags as 0 or 1. Also `tick`, `keep_alive_max` and `over_max_v3` (allow,
-// enforce, reject). An error is a sentence.
+// `max_inflight`, `10`; durations as `5s`; flags as 0 or 1. Also `tick`, `keep_alive_max`, `over_max_v3` (allow,
+// enforce, reject) and `control_characters` (refuse, allow). An error is a sentence.
 base::Result<void, std::string> set(Settings& settings, std::string_view name, std::string_view value);
 
 }  // namespace vigil::sim

@@ -110,7 +110,7 @@ void SimClient::subscribe(const std::string& filter, mqtt::SubscriptionOptions o
   if (wish_.version != mqtt::Version::V5) options = {.qos = options.qos};
   mqtt::Subscribe packet;
   packet.packet_id = new_id();
-  packet.entries.push_back({filter, options});
+  packet.entries.push_back({.filter = filter, .options = options});
   send(packet);
 }
 
@@ -118,7 +118,7 @@ void SimClient::unsubscribe(const std::string& filter) {
   if (gone()) return;
   mqtt::Unsubscribe packet;
   packet.packet_id = new_id();
-  packet.filters.push_back(filter);
+  packet.entries.push_back({.filter = filter});
   send(packet);
 }
 

@@ -332,7 +332,7 @@ void World::take_sockets(unsigned shard) {
       state.connections.emplace(link.connection.value(), id);
     }
     if (state.core->behind(link.connection)) {
-      state.ready.push_back(id);
+      state.put_off.push_back(id);
     } else if (link.link.readable()) {
       read_link(id, false);
     }
@@ -502,6 +502,12 @@ void World::finish(unsigned shard) {
 void World::end_turn(unsigned shard) {
   ShardState& state = shards_[shard];
   state.busy = false;
+  // What could not be read goes on when the core is done with what it has of it.
+  std::erase_if(state.put_off, [&](const LinkId id) {
+    if (state.core->behind(links_[id].connection)) return false;
+    state.ready.push_back(id);
+    return true;
+  });
   if (observer_ != nullptr) observer_->on_turn(shard, now_);
   if (state.turn_wanted || !state.mailbox.empty() || !state.ready.empty()) {
     state.turn_wanted = false;

@@ -192,6 +192,7 @@ class World {
     std::unique_ptr<broker::ShardCore> core;
     std::deque<Post> mailbox;
     std::vector<LinkId> ready;
+    std::vector<LinkId> put_off;     // ready, and not read: what was read of them before waits
     std::vector<std::string> kicks;  // for the next turn
     std::unordered_map<std::uint64_t, LinkId> connections;
     broker::Effects pending;  // being applied

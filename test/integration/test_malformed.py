@@ -206,17 +206,44 @@ def test_after_connect_of_3_1_1(broker, name, packet):
     assert watcher.message().payload == b"gone"
 
 
-@pytest.mark.parametrize("topic, version, answer", [
-    ("a/#/b", wire.V5, 0x8F), ("a#", wire.V5, 0x8F), ("a+/b", wire.V5, 0x8F), ("", wire.V5, 0x8F),
-    ("$share//a", wire.V5, 0x8F), ("$share/g", wire.V5, 0x8F), ("$share/g+/a", wire.V5, 0x8F),
-    ("a/#/b", wire.V311, 0x80), ("a+", wire.V311, 0x80),
-])
-def test_a_bad_filter_concerns_its_entry_alone(broker, name, topic, version, answer):
-    """[MQTT-3.8.4-6, MQTT-3.8.4-7, MQTT-3.9.3-1, MQTT-4.7.1-1, MQTT-4.7.1-2, MQTT-4.8.2-1, MQTT-4.8.2-2,
-    MQTT3-3.8.4-5, MQTT3-3.9.3-1, MQTT3-4.7.1-2, MQTT3-4.7.1-3]"""
+@pytest.mark.parametrize("version", [wire.V31, wire.V311, wire.V5], ids=["3.1", "3.1.1", "5"])
+@pytest.mark.parametrize("filter_", ["", "a/#/b", "a#", "a+/b", "$share//a", "$share/g", "$share/g/", "$share/g+/a"])
+@pytest.mark.parametrize("how", [wire.SUBSCRIBE, wire.UNSUBSCRIBE], ids=["subscribe", "unsubscribe"])
+def test_an_illegal_filter_closes_the_connection(broker, name, filter_, version, how):
+    """A 5.0 client is told 0x82, and the log shows the filter.
+    [MQTT-4.7.1-1, MQTT-4.7.1-2, MQTT-4.7.3-1, MQTT-4.8.2-1, MQTT-4.8.2-2, MQTT-4.13.1-1, MQTT3-4.7.1-2, MQTT3-4.7.1-3,
+    MQTT3-4.7.3-1, MQTT3-4.8.0-1]"""
+    since = len(broker.log())
     client = broker.client(name, version)
-    assert client.subscribe((f"{name}/a", 0), (topic, 0), (f"{name}/b", 1)) == [0, answer, 1]
+    client.send(wire.subscribe(1, [("ok", 0), (filter_, 0)], version=version) if how == wire.SUBSCRIBE
+                else wire.unsubscribe(1, ["ok", filter_], version=version))
+    answers = client.until_closed(2)
+    assert [(answer.kind, answer.reason) for answer in answers] == (
+        [(wire.DISCONNECT, PROTOCOL_ERROR)] if version == wire.V5 else [])
+    shown = rf': "{re.escape(filter_)}"' if filter_ else "empty"
+    broker.wait_log(rf"{re.escape(name)}.*PROTOCOL_ERROR.*Topic Filter.*{shown}", 2, since)
+
+
+@pytest.mark.parametrize("version", [wire.V311, wire.V5], ids=["3.1.1", "5"])
+def test_a_refused_filter_concerns_its_entry_alone(start_broker, version):
+    """[MQTT-3.8.4-6, MQTT-3.8.4-7, MQTT-3.9.3-1, MQTT3-3.8.4-5, MQTT3-3.9.3-1]"""
+    client = start_broker({"limits.max_topic_levels": 2}).client("dev", version)
+    assert client.subscribe(("a", 0), ("a/b/c", 0), ("b", 1)) == [0, 0x8F if version == wire.V5 else 0x80, 1]
     client.ping()
+
+
+@pytest.mark.parametrize("packet, reason", [
+    (wire.publish("a\x01"), 0x90), (wire.publish("a", props={"response_topic": "r\x7f"}), 0x90),
+    (wire.subscribe(1, [("a\x1f", 0)]), 0x8F), (wire.unsubscribe(1, ["a\x85"]), 0x8F),
+], ids=["publish", "response-topic", "subscribe", "unsubscribe"])
+def test_control_characters(broker, name, packet, reason):
+    """The log shows the name escaped, and says which setting refuses it."""
+    since = len(broker.log())
+    client = broker.client(name)
+    client.send(packet)
+    assert [(answer.kind, answer.reason) for answer in client.until_closed(2)] == [(wire.DISCONNECT, reason)]
+    broker.wait_log(rf"{re.escape(name)}.*mqtt\.control_characters.*\\[xu]", 2, since)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", broker.log()[since:])
 
 
 def test_more_unacknowledged_messages_than_agreed(start_broker):
@@ -253,15 +280,19 @@ def test_what_is_switched_off_is_said_and_refused(start_broker):
         assert [answer.reason for answer in one.until_closed(2)] == [reason]
 
 
-def test_nothing_of_a_peer_forges_a_log_line(broker, name):
+@pytest.mark.parametrize("policy", ["refuse", "allow"])
+def test_nothing_of_a_peer_forges_a_log_line(start_broker, name, policy):
     """A client id with line breaks and terminal codes stays within its line."""
-    since = len(broker.log())
-    evil = f"{name}\n2026-01-01 forged line\r\x1b[31m\x7f"
-    broker.client(evil).drop()
-    broker.wait_log(re.escape(name), since=since)
-    lines = [line for line in broker.log()[since:].splitlines() if "forged" in line]
+    broker = start_broker({"mqtt.control_characters": policy})
+    evil = f"{name}\n2026-01-01 forged line\r\x1b[31m\x7f\x85"
+    client = broker.client()
+    client.send_connect(evil)
+    assert client.expect(wire.CONNACK).reason == (0 if policy == "allow" else 0x85)
+    client.drop()
+    broker.wait_log("forged")
+    lines = [line for line in broker.log().splitlines() if "forged" in line]
     assert lines and all(name in line for line in lines)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", broker.log()[since:])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", broker.log())
 
 
 def test_noise(broker, name):
