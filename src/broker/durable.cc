@@ -44,8 +44,8 @@ std::int64_t Shard::unix_of(base::Instant at) const { return at.is_never() ? kNe
 
 base::Instant Shard::instant_of(std::int64_t unix_ms) const {
   if (unix_ms == kNeverMs) return base::Instant::never();
-  // A wall clock may be far off: what is due in more than a century is never due.
-  constexpr std::int64_t kFar = std::int64_t{100} * 365 * 24 * 3600 * 1000;
+  // 0xFFFFFFFF seconds are 136 years; a number of nanoseconds holds 292.
+  constexpr std::int64_t kFar = std::int64_t{200} * 365 * 24 * 3600 * 1000;
   const std::int64_t left = std::clamp(unix_ms - wall_ms_, -kFar, kFar);
   return base::Instant::from_ns(std::max<std::int64_t>(1, (wall_at_ + base::milliseconds(left)).ns()));
 }
