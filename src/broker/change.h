@@ -10,8 +10,8 @@
 // the parts until the batch that commits the joint comes, and writes them together with it. Parts are handed to the
 // store before their shard's receipt is mailed, so they are always there before the commit.
 //
-// Moments in the store are of the wall clock (Unix time in milliseconds): a monotonic clock does not outlive a reboot.
-// StoreBatch::at says how the two hang together.
+// Moments in the store are of store time (store_time.h): a monotonic clock does not outlive a reboot, and the wall
+// clock is set while we run. StoreBatch::at says how store time and the monotonic clock hang together.
 #pragma once
 
 #include <cstdint>

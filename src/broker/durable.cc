@@ -21,7 +21,7 @@ constexpr std::uint32_t kLoadBytes = 512 * 1024;
 // --- changes go out
 
 StoreBatch& Shard::batch() {
-  effects_.store.at = {wall_at_, wall_ms_};
+  effects_.store.at = {store_ms_at_, store_ms_};
   return effects_.store;
 }
 
@@ -44,10 +44,10 @@ std::int64_t Shard::unix_of(base::Instant at) const { return at.is_never() ? kNe
 
 base::Instant Shard::instant_of(std::int64_t unix_ms) const {
   if (unix_ms == kNeverMs) return base::Instant::never();
-  // A wall clock may be far off: what is due in more than a century is never due.
-  constexpr std::int64_t kFar = std::int64_t{100} * 365 * 24 * 3600 * 1000;
-  const std::int64_t left = std::clamp(unix_ms - wall_ms_, -kFar, kFar);
-  return base::Instant::from_ns(std::max<std::int64_t>(1, (wall_at_ + base::milliseconds(left)).ns()));
+  // 0xFFFFFFFF seconds are 136 years; a number of nanoseconds holds 292.
+  constexpr std::int64_t kFar = std::int64_t{200} * 365 * 24 * 3600 * 1000;
+  const std::int64_t left = std::clamp(unix_ms - store_ms_, -kFar, kFar);
+  return base::Instant::from_ns(std::max<std::int64_t>(1, (store_ms_at_ + base::milliseconds(left)).ns()));
 }
 
 // The session's record as it is now; what was under its key is replaced.

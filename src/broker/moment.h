@@ -1,4 +1,4 @@
-// A moment as people read it and as the broker reckons.
+// A moment as it is kept and as the broker reckons.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace vigil::broker {
 
 struct Moment {
   base::Instant at;
-  std::int64_t unix_ms = 0;
+  std::int64_t unix_ms = 0;  // store time (store_time.h): Unix time, but for steps of the wall clock
 };
 
 }  // namespace vigil::broker

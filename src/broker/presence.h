@@ -27,6 +27,7 @@
 #include "broker/ids.h"
 #include "broker/moment.h"
 #include "broker/rhythm.h"
+#include "broker/store_time.h"
 #include "mqtt/types.h"
 
 namespace vigil::broker {
@@ -109,7 +110,7 @@ struct PresencePast {
 struct PresenceRecord {
   base::Text client_id;
   // Rises with every connection of this client id: a consumer throws away what is lower than it has seen. It rises over
-  // restarts, too, as long as the wall clock is not set back by more than the broker was away.
+  // restarts, too; without a store, unless the wall clock is set back by more than the broker was away.
   std::uint64_t incarnation = 0;
   // Rises with every event of an incarnation.
   std::uint32_t sequence = 0;
@@ -241,8 +242,11 @@ class Presence {
 std::string_view name(base::TcpVerdict verdict);
 
 // JSON texts of `$SYS/clients/<clientId>/state` and `.../event`. docs/presence.md lists the fields.
-std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id, const Moment& now);
-std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id);
+// `wall` turns the store time of all that is kept into what people are told.
+std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id, const Moment& now,
+                       const WallTime& wall);
+std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id,
+                       const WallTime& wall);
 
 // A client id as one topic level: '/', '+', '#', '%', and '$' in front, as %XX.
 std::string topic_level(std::string_view client_id);

@@ -36,10 +36,10 @@ Json evidence_json(const PresenceRecord& record) {
   return json;
 }
 
-Json history_json(const PresenceRecord& record) {
+Json history_json(const PresenceRecord& record, const WallTime& wall) {
   Json list = Json::array();
-  record.for_each_event([&list](const PresenceEvent& event) {
-    Json item{{"event", name(event.kind)}, {"at", event.unix_ms}, {"incarnation", event.incarnation}};
+  record.for_each_event([&](const PresenceEvent& event) {
+    Json item{{"event", name(event.kind)}, {"at", wall.of(event.unix_ms)}, {"incarnation", event.incarnation}};
     if (event.kind == PresenceEventKind::Disconnected) item["disconnectReason"] = name(event.reason);
     if (!event.address.empty()) item["clientIpAdr"] = event.address.view();
     list.push_back(std::move(item));
@@ -49,9 +49,9 @@ Json history_json(const PresenceRecord& record) {
 
 }  // namespace
 
-std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id,
-                       const Moment& now) {
-  const auto wall = [&now](base::Instant at) { return now.unix_ms - to_ms(now.at - at); };
+std::string state_json(const PresenceRecord& record, const LiveView& live, std::string_view node_id, const Moment& now,
+                       const WallTime& wall) {
+  const auto told = [&](base::Instant at) { return wall.of(now.unix_ms - to_ms(now.at - at)); };
   const PresencePast& past = record.past();
   Json json;
   json["clientId"] = record.client_id.view();
@@ -66,17 +66,17 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
   json["sessionExpiryInterval"] = record.session_expiry_s;
   json["keepAliveSeconds"] = record.keep_alive_s;
   json["clientIpAdr"] = record.address.view();
-  json["connectedAt"] = record.connected_at_ms;
+  json["connectedAt"] = wall.of(record.connected_at_ms);
   if (live.connected) {
-    json["lastSeenAt"] = wall(live.last_heard);
-    json["deadlineAt"] = live.deadline.is_never() ? Json(nullptr) : Json(wall(live.deadline));
+    json["lastSeenAt"] = told(live.last_heard);
+    json["deadlineAt"] = live.deadline.is_never() ? Json(nullptr) : Json(told(live.deadline));
     json["timeLeftMs"] = live.deadline.is_never() ? Json(nullptr) : Json(to_ms(live.deadline - now.at));
     json["atRisk"] = live.at_risk;
     // Of the connection before this one.
-    if (record.reason) json["disconnectedAt"] = past.disconnected_at_ms;
+    if (record.reason) json["disconnectedAt"] = wall.of(past.disconnected_at_ms);
   } else {
-    json["disconnectedAt"] = past.disconnected_at_ms;
-    json["lastSeenAt"] = past.last_seen_ms;
+    json["disconnectedAt"] = wall.of(past.disconnected_at_ms);
+    json["lastSeenAt"] = wall.of(past.last_seen_ms);
   }
   if (record.reason) {
     json["disconnectReason"] = name(*record.reason);
@@ -100,11 +100,12 @@ std::string state_json(const PresenceRecord& record, const LiveView& live, std::
   json["takeOvers"] = past.takeovers;
   json["willsPublished"] = past.wills_published;
   json["willsCancelled"] = past.wills_cancelled;
-  json["history"] = history_json(record);
+  json["history"] = history_json(record, wall);
   return dump(json);
 }
 
-std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id) {
+std::string event_json(const PresenceRecord& record, const PresenceEvent& event, std::string_view node_id,
+                       const WallTime& wall) {
   const PresencePast& past = record.past();
   Json json;
   json["event"] = name(event.kind);
@@ -112,7 +113,7 @@ std::string event_json(const PresenceRecord& record, const PresenceEvent& event,
   json["nodeId"] = node_id;
   json["incarnation"] = event.incarnation;
   json["sequence"] = record.sequence;
-  json["at"] = event.unix_ms;
+  json["at"] = wall.of(event.unix_ms);
   switch (event.kind) {
     case PresenceEventKind::Connected:
       json["clientIpAdr"] = event.address.view();
@@ -124,7 +125,7 @@ std::string event_json(const PresenceRecord& record, const PresenceEvent& event,
     case PresenceEventKind::Disconnected:
       json["clientIpAdr"] = event.address.view();
       json["disconnectReason"] = name(event.reason);
-      json["lastSeenAt"] = past.last_seen_ms;
+      json["lastSeenAt"] = wall.of(past.last_seen_ms);
       if (!past.detail.empty()) json["disconnectDetail"] = past.detail;
       if (past.evidence || past.verdict) json["evidence"] = evidence_json(record);
       break;

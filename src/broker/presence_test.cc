@@ -129,7 +129,7 @@ TEST(Presence, TheStateOfALiveClientHasItsDeadline) {
                 .last_heard = now - base::seconds(10),
                 .deadline = now + base::seconds(80),
                 .subscriptions = 2};
-  const auto json = nlohmann::json::parse(state_json(record, live, "n1", {now, kNoon}));
+  const auto json = nlohmann::json::parse(state_json(record, live, "n1", {now, kNoon}, {}));
   EXPECT_EQ(json["connectionState"], "CONNECTED");
   EXPECT_EQ(json["lastSeenAt"], kNoon - 10'000);
   EXPECT_EQ(json["deadlineAt"], kNoon + 80'000);
@@ -145,7 +145,7 @@ TEST(Presence, TheStateOfAClientThatIsGoneSaysWhy) {
   record.change_past().verdict = base::TcpVerdict::NobodyAcknowledges;
   record.change_past().evidence = base::TcpEvidence{.unacknowledged_bytes = 12, .retransmits = 3};
   record.change_past().disconnected_at_ms = kNoon;
-  const auto json = nlohmann::json::parse(state_json(record, {}, "n1", {base::Instant(), kNoon}));
+  const auto json = nlohmann::json::parse(state_json(record, {}, "n1", {base::Instant(), kNoon}, {}));
   EXPECT_EQ(json["connectionState"], "DISCONNECTED");
   EXPECT_EQ(json["disconnectReason"], "KEEP_ALIVE_TIMEOUT");
   EXPECT_EQ(json["evidence"]["verdict"], "NOBODY_ACKNOWLEDGES");

@@ -66,7 +66,7 @@ Shard::Shard(ShardSetup setup, base::Instant start)
       random_(setup_.seed + setup_.id),
       wheel_(start),
       presence_({.records = share_of(setup_.limits.presence_max_records), .history = setup_.limits.presence_history}),
-      wall_at_(start),
+      store_ms_at_(start),
       last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
   effects_.mail.resize(setup_.shards);
@@ -222,9 +222,9 @@ void Shard::log(LogLevel level, std::string_view event, std::string message,
 
 bool Shard::logs(LogLevel level) const { return level >= log_from_; }
 
-void Shard::wall_clock(std::int64_t unix_ms, base::Instant now) {
-  wall_ms_ = unix_ms;
-  wall_at_ = now;
+void Shard::store_time(std::int64_t store_ms, base::Instant now) {
+  store_ms_ = store_ms;
+  store_ms_at_ = now;
 }
 
 bool Shard::kick(std::string_view client_id, base::Instant now) {

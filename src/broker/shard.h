@@ -78,7 +78,8 @@ class Shard {
   ConnectionId adopted(HandOver handover, base::Instant now);
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   const Outbox* wrote(ConnectionId id, std::size_t written, base::Instant now);
-  void wall_clock(std::int64_t unix_ms, base::Instant now);
+  void store_time(std::int64_t store_ms, base::Instant now);
+  void wall_time(WallTime wall) { setup_.wall = std::move(wall); }
   bool kick(std::string_view client_id, base::Instant now);
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
   bool shut_down(std::size_t limit, base::Instant now);
@@ -121,7 +122,7 @@ class Shard {
 
   // --- shard.cc
   Moment moment(base::Instant now) const {
-    return {now, wall_ms_ + std::chrono::floor<base::milliseconds>(now - wall_at_).count()};
+    return {now, store_ms_ + std::chrono::floor<base::milliseconds>(now - store_ms_at_).count()};
   }
   Connection::Output& with_outbox(Connection& c);
   Outbox& outbox_of(ConnectionId id, Connection& c);
@@ -481,8 +482,8 @@ class Shard {
   FigureTexts figure_texts_;        // shard 0
   std::uint32_t sys_switches_ = 0;  // how often $SYS/broker was switched off or on
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
-  std::int64_t wall_ms_ = 0;
-  base::Instant wall_at_;
+  std::int64_t store_ms_ = 0;       // store time
+  base::Instant store_ms_at_;
   std::uint64_t last_sequence_ = 0;  // of positions
   std::uint32_t next_feed_ = 1;
   base::Instant connects_window_;  // the second in which connects are counted

@@ -58,7 +58,8 @@ void ShardCore::authenticated(ConnectionId id, AuthVerdict verdict, base::Instan
   shard_->authenticated(id, std::move(verdict), now);
 }
 void ShardCore::take_over(const TakeOver& takeover, base::Instant now) { shard_->take_over(takeover, now); }
-void ShardCore::wall_clock(std::int64_t unix_ms, base::Instant now) { shard_->wall_clock(unix_ms, now); }
+void ShardCore::store_time(std::int64_t store_ms, base::Instant now) { shard_->store_time(store_ms, now); }
+void ShardCore::wall_time(WallTime wall) { shard_->wall_time(std::move(wall)); }
 bool ShardCore::kick(std::string_view client_id, base::Instant now) { return shard_->kick(client_id, now); }
 void ShardCore::stored(Stored&& stored, base::Instant now) { shard_->stored(std::move(stored), now); }
 void ShardCore::loaded(Loaded&& loaded, base::Instant now) { shard_->loaded(std::move(loaded), now); }

@@ -27,6 +27,7 @@
 #include "broker/mail.h"
 #include "broker/outbox.h"
 #include "broker/stats.h"
+#include "broker/store_time.h"
 #include "mqtt/reason_code.h"
 
 namespace vigil::broker {
@@ -45,6 +46,7 @@ struct ShardSetup {
   bool durable = false;                   // somebody answers Effects::store
   // Positions begin above this: above all that an earlier run has given out and stored.
   std::uint64_t first_position = 0;
+  WallTime wall;  // how times are told to people
 };
 
 // How a socket ended by itself.
@@ -110,8 +112,11 @@ class ShardCore {
   void authenticated(ConnectionId id, AuthVerdict verdict, base::Instant now);
   // What waited in the old connection's socket has been received.
   void take_over(const TakeOver& takeover, base::Instant now);
-  // The wall clock says `unix_ms` at `now`. Used for what people read, never for a decision.
-  void wall_clock(std::int64_t unix_ms, base::Instant now);
+  // Store time is `store_ms` at `now`; it never goes back. To be told at the start, and again when the machine may have
+  // slept: the clock of `now` stands still then.
+  void store_time(std::int64_t store_ms, base::Instant now);
+  // The wall clock was set. Used for what people read, never for a decision.
+  void wall_time(WallTime wall);
   // An administrator ends a connection (0x98). False if the client is not connected here.
   bool kick(std::string_view client_id, base::Instant now);
   // What the store answered.

@@ -54,10 +54,11 @@ void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Insta
   if (topic.size() + kState.size() > UINT16_MAX) return;  // no topic can be so long
   // Most who watch want the events or the states, not both.
   if (const std::string to = topic + "/event"; has_readers(to)) {
-    route(broker_message(to, event_json(record, event, setup_.node_id), false), {}, now);
+    route(broker_message(to, event_json(record, event, setup_.node_id, setup_.wall), false), {}, now);
   }
   if (const std::string to = topic + std::string(kState); has_readers(to)) {
-    route(broker_message(to, state_json(record, live_view(record), setup_.node_id, moment(now)), false), {}, now);
+    route(broker_message(to, state_json(record, live_view(record), setup_.node_id, moment(now), setup_.wall), false),
+          {}, now);
   }
 }
 
@@ -128,8 +129,9 @@ void Shard::continue_feeds(SessionId sid, Session& s) {
 SystemReplyMail Shard::system_page(const SystemQueryMail& query, base::Instant now) {
   SystemReplyMail reply{.session = query.session, .feed = query.feed, .states = {}, .next = 0};
   const auto add = [&](const PresenceRecord& record) {
-    reply.states.push_back(broker_message(state_topic(record.client_id),
-                                          state_json(record, live_view(record), setup_.node_id, moment(now)), true));
+    reply.states.push_back(
+        broker_message(state_topic(record.client_id),
+                       state_json(record, live_view(record), setup_.node_id, moment(now), setup_.wall), true));
   };
   if (!mqtt::has_wildcard(query.filter)) {
     if (query.filter.starts_with(kPrefix) && query.filter.ends_with(kState) &&

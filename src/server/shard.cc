@@ -14,7 +14,7 @@ namespace {
 constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
 // A turn that comes so much later than it was due looks at all sockets again before it judges anybody.
 constexpr base::Duration kLate = base::milliseconds(50);
-constexpr base::Duration kWallClockEvery = base::seconds(1);
+constexpr base::Duration kStoreTimeEvery = base::seconds(1);
 // While so much mail waits at another shard, clients are read in slices, and whoever added to that mail only now and
 // then: often enough that its keep alive is heard, rarely enough that the mail does not grow.
 constexpr std::size_t kMaxWaitingMail = 65'536;
@@ -64,9 +64,8 @@ Shard::Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared
 }
 
 void Shard::run() {
-  core_.wall_clock(io::wall_ms(), now_);
+  sync_store_time();
   core_.log_from(lowest_logged());
-  wall_synced_ = now_;
   while (!exit_) turn();
 }
 
@@ -128,7 +127,7 @@ void Shard::turn() {
   now_ = io::monotonic_now();
   const bool late = now_ - core_.next_deadline() > kLate;
   const bool seen_all = events_.size() < io::Reactor::kMostReports && !unapplied_;
-  sync_wall_clock();
+  if (now_ - time_synced_ >= kStoreTimeEvery) sync_store_time();
   turn_is_full_ = false;
   allow_intake();
   read_sockets();
@@ -149,10 +148,11 @@ void Shard::turn() {
   answered_.store(obeyed_, std::memory_order_release);
 }
 
-void Shard::sync_wall_clock() {
-  if (now_ - wall_synced_ < kWallClockEvery) return;
-  wall_synced_ = now_;
-  core_.wall_clock(io::wall_ms(), now_);
+// Store time goes on while the machine sleeps, and the monotonic clock does not.
+void Shard::sync_store_time() {
+  const io::Clocks clocks = io::read_clocks();
+  time_synced_ = clocks.at;
+  core_.store_time(context_.boot_began_ms + clocks.boot_ms, clocks.at);
 }
 
 // --- input
@@ -312,6 +312,7 @@ void Shard::take_posts(std::vector<Post>& posts) {
                           },
                           [this](StoreReplies& replies) { take_replies(replies); },
                           [this](RecoveredFacts& facts) { recover(facts); },
+                          [this](broker::WallTime& wall) { core_.wall_time(std::move(wall)); },
                           [this](Command command) {
                             // Says that all mail before it has been worked off.
                             if (command == Command::Answer && mail_taken_ < mail_in_.size()) {

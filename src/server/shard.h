@@ -37,6 +37,7 @@ struct ShardContext {
   Seats seats;
   Log& log;
   store::Store* store = nullptr;               // null: nothing is kept on disk
+  std::int64_t boot_began_ms = 0;              // store time when the boot clock said 0
   std::vector<std::unique_ptr<Shard>> shards;  // last, so first to go: their connections give their seats back
 };
 
@@ -67,9 +68,9 @@ enum class Command : std::uint8_t {
 };
 using StoreReplies = std::vector<broker::StoreReply>;
 using RecoveredFacts = std::vector<broker::RecoveredFact>;
-// Listeners: where clients come in from now on.
-using Post =
-    std::variant<Arrival, std::shared_ptr<const ShardConfig>, Listeners, StoreReplies, RecoveredFacts, Command>;
+// Listeners: where clients come in from now on. WallTime: the wall clock was set.
+using Post = std::variant<Arrival, std::shared_ptr<const ShardConfig>, Listeners, StoreReplies, RecoveredFacts,
+                          broker::WallTime, Command>;
 
 class Shard {
  public:
@@ -99,7 +100,7 @@ class Shard {
   bool store_is_full() const;
   void allow_intake();
   void catch_up();
-  void sync_wall_clock();
+  void sync_store_time();
   broker::LogLevel lowest_logged() const;
 
   // Input.
@@ -191,7 +192,7 @@ class Shard {
   bool unapplied_ = false;                               // effects are left over from the last turn
   bool closing_ = false;
   bool exit_ = false;
-  base::Instant wall_synced_;
+  base::Instant time_synced_;
   std::uint64_t obeyed_ = 0;
   std::atomic<std::uint64_t> answered_ = 0;
   std::atomic<std::size_t> unsent_count_ = 0;

@@ -14,7 +14,7 @@ namespace vigil::server {
 
 base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Config& config, const NodeSetup& node,
                                                                       unsigned shards, Log& log) {
-  std::unique_ptr<ShardSet> set(new ShardSet(config.listeners.size(), node.store, log));
+  std::unique_ptr<ShardSet> set(new ShardSet(config.listeners.size(), node, log));
   set->count_ = shards;
   set->recovered_.resize(shards);
   const auto shared = set->shard_config(config, node.max_connections);
@@ -37,6 +37,7 @@ base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Conf
     setup.keep_alive = shared->keep_alive;
     setup.durable = node.store != nullptr;
     setup.first_position = node.first_position;
+    setup.wall = node.wall;
     set->context_.shards.push_back(
         std::make_unique<Shard>(set->context_, std::move(setup), shared, std::move(*reactor)));
   }
@@ -112,6 +113,10 @@ void ShardSet::flush_recovered() {
 
 void ShardSet::reply(broker::ShardId shard, std::vector<broker::StoreReply>&& replies) {
   context_.shards[shard]->post(std::move(replies));
+}
+
+void ShardSet::wall_time(const broker::WallTime& wall) {
+  for (const auto& shard : context_.shards) shard->post(wall);
 }
 
 void ShardSet::reconfigure(const Config& config, std::uint32_t max_connections) {

@@ -24,6 +24,8 @@ struct NodeSetup {
   std::uint32_t max_connections = 0;
   std::uint64_t first_position = 0;  // of what is published from now on
   store::Store* store = nullptr;     // null: nothing outlives the process
+  std::int64_t boot_began_ms = 0;    // store time when the boot clock said 0
+  broker::WallTime wall;             // how times are told to people
 };
 
 class ShardSet {
@@ -47,6 +49,8 @@ class ShardSet {
   void flush_recovered();
   // Any thread: what the store answered.
   void reply(broker::ShardId shard, std::vector<broker::StoreReply>&& replies);
+  // The wall clock was set: how times are told from now on.
+  void wall_time(const broker::WallTime& wall);
   void reconfigure(const Config& config, std::uint32_t max_connections);
   void command(Command command);
   // Every shard has carried out everything it was sent.
@@ -60,8 +64,12 @@ class ShardSet {
   void join();
 
  private:
-  ShardSet(std::size_t listeners, store::Store* store, Log& log)
-      : context_{.seats = Seats(listeners), .log = log, .store = store, .shards = {}} {}
+  ShardSet(std::size_t listeners, const NodeSetup& node, Log& log)
+      : context_{.seats = Seats(listeners),
+                 .log = log,
+                 .store = node.store,
+                 .boot_began_ms = node.boot_began_ms,
+                 .shards = {}} {}
   std::shared_ptr<const ShardConfig> shard_config(const Config& config, std::uint32_t max_connections) const;
 
   void give(std::size_t shard, broker::RecoveredFact&& fact);

@@ -10,6 +10,8 @@
 #include <charconv>
 #include <climits>
 #include <cstdlib>
+#include <string_view>
+#include <utility>
 
 #include "base/check.h"
 #include "io/clock.h"
@@ -27,6 +29,10 @@ constexpr base::Duration kLeastTime = base::seconds(2);
 // What a second signal leaves.
 constexpr base::Duration kHurry = base::milliseconds(500);
 constexpr int kNone = -1;
+// How often the supervisor looks whether the wall clock was set, and, where it was not, tells the store what time it
+// is.
+constexpr base::Duration kLookAtClocksEvery = base::seconds(1);
+constexpr base::Duration kKeepTimeEvery = base::seconds(60);
 
 sigset_t our_signals() {
   sigset_t set;
@@ -123,7 +129,9 @@ base::Result<void, std::string> Supervisor::start() {
                        .incarnation = start_ms_,
                        .max_connections = max_connections_,
                        .first_position = start_ms_ * kNsPerMs,
-                       .store = store_.get()};
+                       .store = store_.get(),
+                       .boot_began_ms = time_->boot_began_ms(),
+                       .wall = time_->kept().wall};
   TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, log_));
   TRY_VOID(shards_->start());
   // Recovering decides when wills are due. A start that fails for a port that is taken must not have begun to.
@@ -133,6 +141,8 @@ base::Result<void, std::string> Supervisor::start() {
   shards_->listen(std::move(listening));
   say_hello(files.warning);
 
+  look_next_ = io::monotonic_now();
+  keep_time_next_ = look_next_ + kKeepTimeEvery;
   watchdog_ = watchdog_interval();
   if (watchdog_ > base::Duration::zero()) watchdog_next_ = io::monotonic_now();
   setup_.notifier.ready("Serving MQTT clients");
@@ -140,12 +150,14 @@ base::Result<void, std::string> Supervisor::start() {
 }
 
 base::Result<void, std::string> Supervisor::open_store() {
-  start_ms_ = static_cast<std::uint64_t>(std::max<std::int64_t>(1, io::wall_ms()));
+  boot_name_ = io::boot_name();
   const StoreConfig& config = setup_.config.store;
   if (config.sync == StoreSync::Memory) {
     log_.write(LogLevel::Warn, "store_off",
                "store.sync is \"memory\": sessions, messages that wait, retained messages and wills are kept in memory "
                "only, and are lost when the broker ends.");
+    begin_time({});
+    start_ms_ = static_cast<std::uint64_t>(std::max<std::int64_t>(1, time_->kept().reached_ms));
     return {};
   }
   std::filesystem::path directory = config.directory;
@@ -160,7 +172,10 @@ base::Result<void, std::string> Supervisor::open_store() {
   options.sync = config.sync == StoreSync::Power ? store::Sync::Power : store::Sync::Process;
   options.cache_bytes = config.cache_bytes;
   TRY(store_, store::RocksdbStore::open(options));
-  TRY(start_ms_, store_->start_ms({io::monotonic_now(), static_cast<std::int64_t>(start_ms_)}));
+  TRY(const broker::KeptTime kept, store_->kept_time());
+  begin_time(kept);
+  TRY(start_ms_, store_->start_ms({io::monotonic_now(), time_->at(read_clocks())}));
+  store_->keep_time(time_->kept());
   log_.write(LogLevel::Info, "store_open",
              fmt::format("Data are kept in {} (store.sync = \"{}\").", options.directory.string(),
                          config.sync == StoreSync::Power ? "power" : "process"),
@@ -172,7 +187,7 @@ base::Result<void, std::string> Supervisor::open_store() {
 base::Result<void, std::string> Supervisor::recover() {
   if (!store_) return {};
   const base::Instant began = io::monotonic_now();
-  const broker::Moment now{began, io::wall_ms()};
+  const broker::Moment now{began, time_->at(read_clocks())};
   std::size_t sessions = 0;
   std::size_t retained = 0;
   std::uint64_t queued = 0;
@@ -236,9 +251,60 @@ void Supervisor::say_they_go_on(std::string_view key, bool available, std::size_
              {{"key", key}, {"subscriptions", subscriptions}});
 }
 
+broker::ClockReading Supervisor::read_clocks() const {
+  const io::Clocks clocks = io::read_clocks();
+  return {.wall_ms = clocks.wall_ms, .boot_ms = clocks.boot_ms, .boot = boot_name_};
+}
+
+// "30 d 2 h", "12 s": the two largest units, of a length that is no less than half a second.
+static std::string length_text(std::int64_t ms) {
+  const std::int64_t s = (std::abs(ms) + 500) / 1'000;
+  constexpr std::array<std::pair<std::int64_t, std::string_view>, 4> kUnits = {
+      {{86'400, "d"}, {3'600, "h"}, {60, "min"}, {1, "s"}}};
+  for (std::size_t i = 0; i < kUnits.size(); ++i) {
+    const auto& [size, name] = kUnits[i];
+    if (s < size) continue;
+    const std::int64_t rest = i + 1 < kUnits.size() ? s % size / kUnits[i + 1].first : 0;
+    const std::string text = fmt::format("{} {}", s / size, name);
+    return rest == 0 ? text : fmt::format("{} {} {}", text, rest, kUnits[i + 1].second);
+  }
+  return fmt::format("{} ms", std::abs(ms));
+}
+
+void Supervisor::begin_time(const broker::KeptTime& kept) {
+  const broker::ClockReading now = read_clocks();
+  time_.emplace(kept, now);
+  const auto step_ms = time_->look(now);
+  if (!step_ms || kept == broker::KeptTime{}) return;
+  log_.write(LogLevel::Warn, "clock_set",
+             fmt::format("The wall clock was set {} by {} since the broker ran last. Nothing expires earlier or later "
+                         "for it.",
+                         *step_ms < 0 ? "back" : "forward", length_text(*step_ms)),
+             {{"stepMs", *step_ms}});
+}
+
+// Deadlines do not follow the wall clock. What people are told does, and so does the next start after a reboot.
+void Supervisor::look_at_clocks() {
+  const base::Instant now = io::monotonic_now();
+  look_next_ = now + kLookAtClocksEvery;
+  const auto step_ms = time_->look(read_clocks());
+  if (!step_ms && now < keep_time_next_) return;
+  keep_time_next_ = now + kKeepTimeEvery;
+  if (store_) store_->keep_time(time_->kept());
+  if (!step_ms) return;
+  shards_->wall_time(time_->kept().wall);
+  log_.write(LogLevel::Warn, "clock_set",
+             fmt::format("The wall clock was set {} by {}. Nothing expires earlier or later for it; times in presence "
+                         "follow it.",
+                         *step_ms < 0 ? "back" : "forward", length_text(*step_ms)),
+             {{"stepMs", *step_ms}});
+}
+
 // All that was handed over is written. False if the disk does not take it.
 bool Supervisor::close_store() {
   if (!store_) return true;
+  keep_time_next_ = {};
+  look_at_clocks();
   const base::Duration patience = std::max(drain_end_ - io::monotonic_now(), kLeastTime);
   const bool written = store_->stop(patience);
   if (!written) {
@@ -293,9 +359,11 @@ void Supervisor::say_hello(const std::string& fd_warning) const {
 
 int Supervisor::run() {
   for (;;) {
-    const int number = next_signal(watchdog_next_);
+    const int number = next_signal(std::min(watchdog_next_, look_next_));
     if (number == kNone) {
-      feed_watchdog();
+      const base::Instant now = io::monotonic_now();
+      if (look_next_ <= now) look_at_clocks();
+      if (watchdog_next_ <= now) feed_watchdog();
     } else if (number == SIGHUP) {
       reload();
     } else {

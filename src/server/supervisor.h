@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,6 +59,9 @@ class Supervisor {
   base::Result<void, std::string> recover();
   void say_they_go_on(std::string_view key, bool available, std::size_t subscriptions);
   bool close_store();
+  broker::ClockReading read_clocks() const;
+  void begin_time(const broker::KeptTime& kept);
+  void look_at_clocks();
   void say_hello(const std::string& fd_warning) const;
   bool wait_settled();
   bool wait_a_moment(const base::Instant& until);
@@ -68,8 +72,12 @@ class Supervisor {
   std::string node_id_;
   std::uint32_t max_connections_ = 0;
   unsigned shard_count_ = 1;
-  std::unique_ptr<store::RocksdbStore> store_;  // null: nothing is kept on disk. Outlives the shards
-  std::uint64_t start_ms_ = 1;                  // above every time that an earlier run has used
+  std::optional<broker::StoreTime> time_;
+  std::uint64_t boot_name_ = 0;
+  base::Instant look_next_ = base::Instant::never();  // at the clocks
+  base::Instant keep_time_next_;                      // in the store, if the clock is not set before
+  std::unique_ptr<store::RocksdbStore> store_;        // null: nothing is kept on disk. Outlives the shards
+  std::uint64_t start_ms_ = 1;                        // above every time that an earlier run has used
   std::unique_ptr<ShardSet> shards_;
   base::Duration watchdog_ = base::Duration::zero();  // zero: none
   base::Instant watchdog_next_ = base::Instant::never();

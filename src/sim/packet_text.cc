@@ -388,8 +388,10 @@ Parsed<base::Duration> parse_duration(std::string_view text) {
     if (unit == "s") return base::seconds(count);
     if (unit == "ms") return base::milliseconds(count);
     if (unit == "us") return std::chrono::microseconds(count);
+    if (unit == "h") return std::chrono::hours(count);
+    if (unit == "d") return std::chrono::days(count);
   }
-  return base::Err(fmt::format("'{}' is no duration (5s, 500ms, 20us)", text));
+  return base::Err(fmt::format("'{}' is no duration (5s, 500ms, 20us, 2h, 30d)", text));
 }
 
 Parsed<std::uint64_t> parse_number(std::string_view text) {

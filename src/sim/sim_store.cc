@@ -33,7 +33,8 @@ void SimStore::submit(unsigned shard, broker::StoreBatch&& batch, base::Instant 
   waiting_.push_back({shard, std::move(batch), now});
 }
 
-std::vector<SimStore::Reply> SimStore::write(base::Instant now) {
+std::vector<SimStore::Reply> SimStore::write(base::Instant now, std::int64_t store_ms) {
+  time_.reached_ms = std::max(time_.reached_ms, store_ms);
   std::map<unsigned, broker::Stored> stored;
   std::vector<Reply> reads;
   for (Batch& batch : std::exchange(waiting_, {})) take(batch, now, stored, reads);
@@ -229,6 +230,27 @@ broker::Swept SimStore::sweep(const broker::SweepRequest& request, base::Instant
 }
 
 // --- the start
+
+void SimStore::set_ahead(base::Duration ahead) {
+  const base::Duration moved = ahead_.value_or(ahead) - ahead;
+  ahead_ = ahead;
+  if (moved == base::Duration::zero()) return;
+  const auto move = [moved](broker::MessagePtr& message) {
+    if (!message || message->expires().is_never()) return;
+    message = broker::Message::make({.topic = message->topic(),
+                                     .payload = message->payload(),
+                                     .properties = message->properties(),
+                                     .qos = message->qos(),
+                                     .retain = message->retain(),
+                                     .expires = message->expires() + moved,
+                                     .publisher = message->publisher(),
+                                     .position = message->position()});
+  };
+  for (auto& [topic, message] : retained_) move(message);
+  for (auto& [key, session] : sessions_) {
+    for (auto& [number, entry] : session.queue) move(entry.message);
+  }
+}
 
 void SimStore::recover(base::Instant now, const std::function<void(broker::RecoveredFact&&)>& give) {
   for (const auto& [client_id, record] : presence_) give(broker::RecoveredPresence{client_id, record});

@@ -10,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "broker/change.h"
+#include "broker/store_time.h"
 
 namespace vigil::sim {
 
@@ -32,8 +34,8 @@ class SimStore {
   void submit(unsigned shard, broker::StoreBatch&& batch, base::Instant now);
   // Something waits to be written.
   bool busy() const { return !waiting_.empty(); }
-  // Writes all that waits; the answers, in the order in which they are to be given.
-  std::vector<Reply> write(base::Instant now);
+  // Writes all that waits; the answers, in the order in which they are to be given. Store time has got to `store_ms`.
+  std::vector<Reply> write(base::Instant now, std::int64_t store_ms);
   // Of so many percent of the loads a part cannot be read.
   void let_loads_fail(unsigned percent, std::uint64_t seed) {
     load_failures_ = percent;
@@ -46,6 +48,11 @@ class SimStore {
   base::Instant unwritten_since() const;
 
   // --- the start of the next one
+  // Store time, as earlier processes left it.
+  const broker::KeptTime& kept_time() const { return time_; }
+  void keep_time(const broker::KeptTime& time) { time_ = time; }
+  // Store time of the new process is ahead of its monotonic clock by this much: what is stored keeps its store time.
+  void set_ahead(base::Duration ahead);
   // Presence, then retained messages, then sessions in the order of their keys. What has expired by then is left out.
   void recover(base::Instant now, const std::function<void(broker::RecoveredFact&&)>& give);
   // Above all positions that are stored.
@@ -98,6 +105,8 @@ class SimStore {
   std::map<std::string, broker::MessagePtr> retained_;
   std::map<std::string, std::vector<std::uint8_t>> presence_;
   std::uint64_t highest_position_ = 0;
+  broker::KeptTime time_;
+  std::optional<base::Duration> ahead_;
   std::set<broker::SessionKey> ended_;
 
   // What dies with the process.

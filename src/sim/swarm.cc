@@ -36,6 +36,7 @@ struct Temper {
   bool durable = false;
   unsigned crashes = 0;
   bool store_stalls = false;
+  bool wall_steps = false;
 };
 
 WorldOptions world_options(Random& random, std::uint64_t seed) {
@@ -96,6 +97,7 @@ class Swarm {
   Swarm(std::uint64_t seed, bool verbose)
       : random_(seed ^ 0x5157'4152'4d00ULL),
         store_random_(seed ^ 0x5354'4f52'4500ULL),
+        wall_random_(seed ^ 0x5741'4c4c'0000ULL),
         oracle_(verbose),
         temper_(temper(random_)),
         world_(with_store(world_options(random_, seed)), &oracle_),
@@ -116,6 +118,7 @@ class Swarm {
   void plan(SimClient& client);
   void trouble();
   void store_trouble();
+  void wall_trouble();
   void crash();
   void watch();
   void settle();
@@ -128,6 +131,7 @@ class Swarm {
 
   Random random_;
   Random store_random_;
+  Random wall_random_;
   Oracle oracle_;
   Temper temper_;
   World world_;
@@ -294,6 +298,22 @@ void Swarm::store_trouble() {
   }
 }
 
+// The wall clock is set, forward and back, by milliseconds or by years: nobody may notice.
+void Swarm::wall_trouble() {
+  if (!temper_.wall_steps) return;
+  world_.after(milliseconds(wall_random_.between(200, 20'000)), [this] {
+    if (calm_) return;
+    constexpr std::array<std::int64_t, 4> kMostMs = {600, 10'000, 86'400'000, 86'400'000LL * 1'000};
+    const std::int64_t most = kMostMs[wall_random_.below(kMostMs.size())];
+    const auto by = milliseconds(wall_random_.between(-most, most));
+    world_.set_wall(by);
+    if (verbose_)
+      std::printf("%12.6f the wall clock is set by %lld ms\n", static_cast<double>(world_.now().ns()) / 1e9,
+                  static_cast<long long>(by.count()));
+    wall_trouble();
+  });
+}
+
 // Some time within the run, to the nanosecond.
 void Swarm::crash() {
   world_.after(base::Duration(store_random_.between(0, temper_.length.count())), [this] {
@@ -406,6 +426,8 @@ SwarmResult Swarm::run() {
     for (SimClient& client : clients_) plan(client);
     trouble();
     store_trouble();
+    temper_.wall_steps = wall_random_.chance(40);
+    wall_trouble();
     for (unsigned i = 0; i < temper_.crashes; ++i) crash();
     if (run_for(temper_.length)) settle();
   }

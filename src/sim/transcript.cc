@@ -105,6 +105,7 @@ class Stage final : public Observer {
   Parsed<void> setting(const Command& command, bool& taken);
   Parsed<void> direct(const Command& command);
   Parsed<void> crash(const Command& command);
+  Parsed<void> set_wall(std::string_view text);
   Parsed<void> stall_store(const Command& command);
   World& world();
 
@@ -194,17 +195,29 @@ Parsed<void> Stage::crash(const Command& command) {
   if (!options_.durable) return base::Err(std::string("crash: only where the broker is `durable`"));
   base::Duration down(0);
   std::uint64_t shards = 0;
+  Dies dies = Dies::Process;
   for (const Field& field : command.fields) {
     if (field.key == "shards") {
       TRY(shards, parse_number(field.value));
       if (shards < 1 || shards > 8) return base::Err(std::string("crash: 1 to 8 shards"));
+    } else if (field.value == "machine") {
+      dies = Dies::Machine;
     } else {
       TRY(down, parse_duration(field.value));
     }
   }
   if (world().down()) return base::Err(std::string("crash: it is down"));
-  world().crash(down, static_cast<unsigned>(shards));
+  world().crash(down, static_cast<unsigned>(shards), dies);
   world().run_now();
+  return {};
+}
+
+// "+30d", "-1h": how far the wall clock is set, and where to.
+Parsed<void> Stage::set_wall(std::string_view text) {
+  const bool back = text.starts_with('-');
+  if (!back && !text.starts_with('+')) return base::Err(std::string("wall: +LENGTH or -LENGTH"));
+  TRY(const base::Duration by, parse_duration(text.substr(1)));
+  world().set_wall(back ? -by : by);
   return {};
 }
 
@@ -247,6 +260,8 @@ Parsed<void> Stage::direct(const Command& command) {
     return crash(command);
   } else if (command.name == "store") {
     return stall_store(command);
+  } else if (command.name == "wall") {
+    return set_wall(word(0));
   } else if (command.name == "forget") {
     received_.clear();
   } else {

@@ -89,6 +89,8 @@ struct WorldOptions {
   unsigned load_failures = 0;
 };
 
+enum class Dies : std::uint8_t { Process, Machine };
+
 class World {
  public:
   // A shard is never later than this to take the turn it owes, unless it is stalled.
@@ -121,8 +123,11 @@ class World {
   // Every shard, until nobody is connected.
   void shut_down();
   void reconfigure(const broker::Limits& limits, const broker::KeepAlivePolicy& keep_alive);
-  // The process dies now, and is there again after `down`, with so many shards (0: as many as before).
-  void crash(base::Duration down, unsigned shards = 0);
+  // The process dies now, alone or with its machine, and is there again after `down`, with so many shards (0: as many
+  // as before).
+  void crash(base::Duration down, unsigned shards = 0, Dies dies = Dies::Process);
+  // The wall clock is set forward, or back. The broker notices a second later.
+  void set_wall(base::Duration by);
   bool down() const { return down_; }
   // The store writes nothing for this long.
   void stall_store(base::Duration length);
@@ -220,6 +225,8 @@ class World {
   void catch_up(unsigned shard);
   void take_mail(unsigned shard);
   void apply(unsigned shard);
+  broker::ClockReading read_clocks() const;
+  void look_at_clocks();
   void build_shards();
   void restart();
   void acquaint();
@@ -258,6 +265,10 @@ class World {
   base::Instant store_stalled_until_;
   Spans store_stalls_;
   std::uint64_t run_ = 0;  // processes that have died
+  std::optional<broker::StoreTime> time_;
+  std::uint64_t boot_ = 1;  // starts of the machine
+  base::Instant booted_;
+  base::Duration wall_set_{0};
   bool down_ = false;
   std::uint64_t dropped_ = 0;  // by those
   std::uint64_t trace_ = 0xcbf29ce484222325ULL;

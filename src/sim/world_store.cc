@@ -15,9 +15,33 @@ constexpr base::Duration kJointTravel = base::milliseconds(10);
 
 }  // namespace
 
+broker::ClockReading World::read_clocks() const {
+  const auto whole_ms = [](base::Duration d) { return std::chrono::floor<base::milliseconds>(d).count(); };
+  return {.wall_ms = kUnixStartMs + whole_ms(now_ - kWorldStart + wall_set_),
+          .boot_ms = whole_ms(now_ - booted_),
+          .boot = boot_};
+}
+
+void World::set_wall(base::Duration by) {
+  wall_set_ += by;
+  // The broker looks each second.
+  after(base::seconds(1), [this] { look_at_clocks(); });
+}
+
+void World::look_at_clocks() {
+  if (down_ || !time_->look(read_clocks())) return;
+  store_.keep_time(time_->kept());
+  for (ShardState& shard : shards_) shard.core->wall_time(time_->kept().wall);
+}
+
 void World::build_shards() {
-  // A process begins at a whole millisecond of the wall clock.
-  const std::int64_t unix_ms = kUnixStartMs + std::chrono::floor<base::milliseconds>(now_ - kWorldStart).count();
+  const broker::ClockReading clocks = read_clocks();
+  time_.emplace(store_.kept_time(), clocks);
+  time_->look(clocks);
+  store_.keep_time(time_->kept());
+  store_.set_ahead(base::milliseconds(time_->boot_began_ms()) - (booted_ - base::Instant()));
+  // A process begins at a whole millisecond of store time.
+  const std::int64_t unix_ms = time_->at(clocks);
   shards_ = std::vector<ShardState>(options_.shards);
   for (unsigned i = 0; i < options_.shards; ++i) {
     broker::ShardSetup setup;
@@ -29,9 +53,10 @@ void World::build_shards() {
     setup.auth_methods = options_.auth_methods;
     setup.durable = options_.durable;
     setup.incarnation = 1 + run_;
+    setup.wall = time_->kept().wall;
     if (run_ > 0) setup.first_position = std::max(store_.next_position(), static_cast<std::uint64_t>(unix_ms) * kNsAMs);
     shards_[i].core = std::make_unique<broker::ShardCore>(std::move(setup), now_);
-    shards_[i].core->wall_clock(unix_ms, now_);
+    shards_[i].core->store_time(unix_ms, now_);
     wake(i);
   }
 }
@@ -62,7 +87,7 @@ void World::store_write() {
     schedule(store_stalled_until_, EventKind::StoreWrite, 0);
     return;
   }
-  store_replies_ = store_.write(now_);
+  store_replies_ = store_.write(now_, time_->at(read_clocks()));
   if (!store_.fault().empty()) fail(store_.fault());
   schedule(now_ + jitter(options_.store_delay / 4), EventKind::StoreReply, 0);
 }
@@ -105,7 +130,7 @@ base::Instant World::stored_before() const {
   return since - kJointTravel;
 }
 
-void World::crash(base::Duration down, unsigned shards) {
+void World::crash(base::Duration down, unsigned shards, Dies dies) {
   CHECK(options_.durable);
   if (down_) return;
   const base::Instant before = stored_before();
@@ -126,6 +151,10 @@ void World::crash(base::Duration down, unsigned shards) {
     for (auto& span : spans) span.second = std::min(span.second, now_);
   }
   if (shards != 0) options_.shards = shards;
+  if (dies == Dies::Machine) {
+    ++boot_;
+    booted_ = now_;
+  }
   shards_ = std::vector<ShardState>(options_.shards);
   down_ = true;
   if (observer_ != nullptr) observer_->on_crash(before, now_);

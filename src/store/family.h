@@ -33,5 +33,10 @@ inline std::string_view name(Family family) { return kFamilyNames[static_cast<st
 // Keys of Family::Meta.
 inline constexpr std::string_view kFormatKey = "format";
 inline constexpr std::string_view kClockKey = "clock_floor_ms";
+// Of store time.
+inline constexpr std::string_view kReachedKey = "store_time_ms";
+inline constexpr std::string_view kBootKey = "boot";
+inline constexpr std::string_view kBootBeganKey = "boot_began_ms";
+inline constexpr std::string_view kWallAheadPrefix = "wall_ahead_ms.";
 
 }  // namespace vigil::store

@@ -306,8 +306,8 @@ std::int64_t to_unix_ms(base::Instant at, const broker::Moment& now) {
 
 base::Instant to_instant(std::int64_t unix_ms, const broker::Moment& now) {
   if (unix_ms == broker::kNeverMs) return base::Instant::never();
-  // Further away than this nothing is to be told apart, and nanoseconds still hold it.
-  constexpr std::int64_t kFarMs = std::int64_t{100} * 365 * 24 * 3'600 * 1'000;
+  // 0xFFFFFFFF seconds are 136 years; a number of nanoseconds holds 292.
+  constexpr std::int64_t kFarMs = std::int64_t{200} * 365 * 24 * 3'600 * 1'000;
   const std::int64_t away = std::clamp(unix_ms, std::int64_t{0}, 4 * kFarMs) - now.unix_ms;
   return now.at + base::milliseconds(std::clamp(away, -kFarMs, kFarMs));
 }

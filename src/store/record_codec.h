@@ -79,7 +79,7 @@ broker::MessagePtr to_message(const MessageView& message, const broker::Moment& 
 void encode_message(const MessageView& message, std::vector<std::uint8_t>& out);
 Decoded<MessageView> decode_message(base::Bytes record);
 
-// The wall clock's time of a moment, and back, as `now` ties them together.
+// The store time of a moment, and back, as `now` ties them together.
 std::int64_t to_unix_ms(base::Instant at, const broker::Moment& now);
 base::Instant to_instant(std::int64_t unix_ms, const broker::Moment& now);
 

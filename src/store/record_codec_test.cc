@@ -153,6 +153,9 @@ TEST(RecordCodec, TranslatesTimesBetweenTheClocks) {
   EXPECT_EQ(to_unix_ms(base::Instant::never(), kNow), broker::kNeverMs);
   EXPECT_TRUE(to_instant(broker::kNeverMs, kNow).is_never());
   EXPECT_EQ(to_instant(kNow.unix_ms - 1, kNow), kNow.at - base::milliseconds(1));
+  // The longest interval that MQTT has.
+  const base::Instant far = kNow.at + base::seconds(0xFFFF'FFFFLL);
+  EXPECT_EQ(to_instant(to_unix_ms(far, kNow), kNow), far);
   // Far from now it is far away, and nothing overflows.
   EXPECT_GT(to_instant(broker::kNeverMs - 1, kNow), kNow.at + base::seconds(1'000'000'000));
   EXPECT_LT(to_instant(0, kNow), kNow.at - base::seconds(1'000'000'000));

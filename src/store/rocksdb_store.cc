@@ -17,6 +17,7 @@
 #include "store/record_codec.h"
 #include "store/recovery.h"
 #include "store/run_index.h"
+#include "store/time_keeper.h"
 
 namespace vigil::store {
 namespace {
@@ -94,6 +95,7 @@ struct RocksdbStore::Group {
   std::array<Answer, broker::kMaxShards> answers;
   std::size_t bytes = 0;
   base::Instant latest;
+  std::int64_t latest_ms = 0;  // store time
   std::vector<Load> loads;
   std::vector<Sweep> sweeps;
 };
@@ -103,6 +105,7 @@ RocksdbStore::RocksdbStore(std::unique_ptr<Database> database)
       runs_(std::make_unique<RunIndex>()),
       writer_(std::make_unique<ChangeWriter>(*database_, references_, *runs_)),
       reader_(std::make_unique<QueueReader>(*database_, references_, *runs_, notice_)),
+      keeper_(std::make_unique<TimeKeeper>(*database_)),
       stored_(broker::kMaxShards) {}
 
 RocksdbStore::~RocksdbStore() {
@@ -114,6 +117,8 @@ base::Result<std::unique_ptr<RocksdbStore>, std::string> RocksdbStore::open(cons
   TRY(auto database, Database::open(options, Access::Write));
   return std::unique_ptr<RocksdbStore>(new RocksdbStore(std::move(database)));
 }
+
+base::Result<broker::KeptTime, std::string> RocksdbStore::kept_time() { return keeper_->read(); }
 
 base::Result<std::uint64_t, std::string> RocksdbStore::start_ms(const broker::Moment& now) {
   std::string record;
@@ -172,6 +177,14 @@ void RocksdbStore::submit(broker::ShardId shard, broker::StoreBatch&& batch) {
   if (wake) wake_.notify_one();
 }
 
+void RocksdbStore::keep_time(const broker::KeptTime& time) {
+  {
+    const std::lock_guard lock(mutex_);
+    incoming_time_ = time;
+  }
+  wake_.notify_one();
+}
+
 // --- the thread
 
 void RocksdbStore::run() {
@@ -180,6 +193,7 @@ void RocksdbStore::run() {
   Database::use_from_this_thread();
   bool going = true;
   while (going && take_submitted()) {
+    going = write_time();
     while (going && !waiting_.empty()) going = write_group() && !out_of_patience();
     if (going) going = read_and_clean();
   }
@@ -193,7 +207,7 @@ bool RocksdbStore::take_submitted() {
   std::unique_lock lock(mutex_);
   if (!work_left()) {
     asleep_ = incoming_.empty();
-    const auto something = [this] { return !incoming_.empty() || stopping_; };
+    const auto something = [this] { return !incoming_.empty() || incoming_time_ || stopping_; };
     if (reader_->remembers_messages() && !wake_.wait_for(lock, kRemember, something)) reader_->forget_messages();
     asleep_ = incoming_.empty();
     if (written_since_flush_ && !wake_.wait_for(lock, kQuiet, something)) {
@@ -209,7 +223,7 @@ bool RocksdbStore::take_submitted() {
   }
   group_begun_ = Clock::now();
   taken_.swap(incoming_);
-  const bool last = stopping_ && taken_.empty();
+  const bool last = stopping_ && taken_.empty() && !incoming_time_;
   lock.unlock();
   std::move(taken_.begin(), taken_.end(), std::back_inserter(waiting_));
   taken_.clear();
@@ -237,6 +251,18 @@ void RocksdbStore::gather_more(std::unique_lock<std::mutex>& lock) {
   at_once_next_ = std::min(2 * at_once_next_, kMostAtOnce);
 }
 
+bool RocksdbStore::write_time() {
+  std::optional<broker::KeptTime> time;
+  {
+    const std::lock_guard lock(mutex_);
+    time = std::exchange(incoming_time_, std::nullopt);
+  }
+  if (!time) return true;
+  rocksdb::WriteBatch batch;
+  keeper_->put(*time, batch);
+  return commit(batch);
+}
+
 bool RocksdbStore::write_group() {
   Group group;
   while (!waiting_.empty() && group.bytes < kGroupBytes) {
@@ -248,6 +274,7 @@ bool RocksdbStore::write_group() {
   writer_->append(group.sets, batch, ended);
   if (batch.Count() > 0) {
     raise_clock_floor(group.latest, batch);
+    keeper_->put_reached(group.latest_ms, batch);
     if (!commit(batch)) return false;
   }
   for (const broker::EndSession& end : ended) {
@@ -267,6 +294,7 @@ void RocksdbStore::gather(Submitted&& from, Group& group) {
   broker::StoreBatch& batch = from.batch;
   group.bytes += from.bytes;
   group.latest = std::max(group.latest, batch.at.at);
+  group.latest_ms = std::max(group.latest_ms, batch.at.unix_ms);
   for (broker::JointPart& part : batch.parts) {
     const std::size_t bytes = bytes_of(part.changes);
     group.bytes -= bytes;  // until it is written

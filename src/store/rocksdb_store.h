@@ -1,6 +1,6 @@
 // The store on RocksDB: one thread that writes what all shards hand over, in groups, and reads for them.
 //
-//   open ──► start_ms, recover (the caller's thread) ──► start ──► submit ... (the store's thread) ──► stop
+//   open ──► kept_time, start_ms, recover (the caller's thread) ──► start ──► submit ... (the store's thread) ──► stop
 //
 // What has come by the time the last write is done is the next group: one write, one sync, for all shards. A batch is
 // never torn apart, and goes to the log together with the parts of the joints that it commits. When small groups follow
@@ -19,6 +19,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <variant>
@@ -30,6 +31,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "broker/moment.h"
+#include "broker/store_time.h"
 #include "store/references.h"
 #include "store/store.h"
 
@@ -44,6 +46,7 @@ class ChangeWriter;
 class Database;
 class QueueReader;
 class RunIndex;
+class TimeKeeper;
 struct ChangeSet;
 struct Purge;
 struct Sweep;
@@ -55,9 +58,11 @@ class RocksdbStore final : public Store {
   // Stops without patience if nobody has.
   ~RocksdbStore() override;
 
-  // Before start(). A time in Unix ms for the numbers of this run: not before that of `now`, and after every time that
-  // an earlier run has used, even if the wall clock was set back or the runs followed each other at once. It is `now`'s
-  // from here on: as the monotonic clock goes on, so does it.
+  // Before start(). What earlier runs left of store time.
+  base::Result<broker::KeptTime, std::string> kept_time();
+  // Before start(). A time in ms for the numbers of this run: not before that of `now`, and after every time that an
+  // earlier run has used, even if store time was set back or the runs followed each other at once. It is `now`'s from
+  // here on: as the monotonic clock goes on, so does it.
   base::Result<std::uint64_t, std::string> start_ms(const broker::Moment& now);
   // Before start(). Everything that is stored: presence, retained messages, then the sessions in the order of their
   // keys. The messages of sessions stay on disk. May be called without a notice.
@@ -71,6 +76,8 @@ class RocksdbStore final : public Store {
   // it. Nothing may be submitted afterwards.
   bool stop(base::Duration patience);
 
+  // Any thread, before stop(); after kept_time(). Written by the store's thread, at once; the last one counts.
+  void keep_time(const broker::KeptTime& time);
   void submit(broker::ShardId shard, broker::StoreBatch&& batch) override;
   std::size_t backlog_bytes() const override { return backlog_bytes_.load(std::memory_order_relaxed); }
   std::size_t unwritten_bytes() const override {
@@ -106,6 +113,7 @@ class RocksdbStore final : public Store {
   // The thread.
   void run();
   bool take_submitted();
+  bool write_time();
   void gather_more(std::unique_lock<std::mutex>& lock);
   bool write_group();
   void gather(Submitted&& from, Group& group);
@@ -133,12 +141,14 @@ class RocksdbStore final : public Store {
   std::unique_ptr<RunIndex> runs_;
   std::unique_ptr<ChangeWriter> writer_;
   std::unique_ptr<QueueReader> reader_;
+  std::unique_ptr<TimeKeeper> keeper_;
   Reply reply_;
   Notice notice_;
 
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Submitted> incoming_;
+  std::optional<broker::KeptTime> incoming_time_;
   bool asleep_ = false;
   bool stopping_ = false;
   bool thread_over_ = false;

@@ -59,7 +59,12 @@ std::vector<std::uint8_t> presence(const std::string& client_id) {
 // One of everything.
 void fill(const std::filesystem::path& directory) {
   Driver store(directory);
+  EXPECT_TRUE(store.store().kept_time().has_value());
   EXPECT_TRUE(store.store().start_ms({.unix_ms = kNoon}).has_value());
+  broker::KeptTime time{.reached_ms = kNoon, .boot = 77, .boot_began_ms = kNoon - 5'000};
+  time.wall.set({.from_ms = kNoon - 9'000, .ahead_ms = 2'592'000'000});
+  time.wall.set({.from_ms = kNoon, .ahead_ms = -1'000});
+  store.store().keep_time(time);
   store.start();
   broker::PutSession with_will = session(1, "a");
   with_will.will = {{.topic = "w", .payload = {0xFF, 0}, .has_message_expiry = true, .message_expiry_s = 4}};
@@ -80,7 +85,7 @@ TEST(StoreTool, InspectsAStore) {
   fill(directory.path());
   const Result result = use(Command::Inspect, directory.path());
   EXPECT_EQ(result.status, 0) << result.err;
-  EXPECT_NE(result.out.find("format               3\n"), std::string::npos) << result.out;
+  EXPECT_NE(result.out.find(fmt::format("format               {}\n", kFormat)), std::string::npos) << result.out;
   EXPECT_NE(result.out.find("sessions             2\n"), std::string::npos);
   EXPECT_NE(result.out.find("queued messages      4 ("), std::string::npos);
   EXPECT_NE(result.out.find("2 shared, 1 released; 2 in 1 runs"), std::string::npos);
@@ -119,7 +124,7 @@ TEST(StoreTool, ImportsAllOrNothing) {
   EXPECT_FALSE(std::filesystem::exists(to));
   for (const char* bad :
        {R"({"kind":"no such"})", R"({"kind":"unreleased"})", R"({"kind":"unreleased","session":[1],"packetId":3})",
-        R"({"kind":"store","name":"format","value":3})",
+        R"({"kind":"store","name":"format","value":4})",
         R"({"kind":"presence","clientId":"a","record":{"base64":"AA=="}})",
         R"({"kind":"presence","clientId":"a","record":{"base64":"*"}})", "[]", "1"}) {
     const Result result = use(Command::Import, to, good + "\n" + bad);
@@ -346,6 +351,7 @@ void open_store_of(const std::string& version) {
 
 TEST(StoreFormats, OpensAStoreOfVersion1) { open_store_of("v1"); }
 TEST(StoreFormats, OpensAStoreOfVersion2) { open_store_of("v2"); }
+TEST(StoreFormats, OpensAStoreOfVersion3) { open_store_of("v3"); }
 
 }  // namespace
 }  // namespace vigil::store

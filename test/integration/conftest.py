@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 import re
 import resource
 import signal
@@ -12,6 +13,7 @@ import pytest
 import broker as broker_module
 import network
 
+HERE = pathlib.Path(__file__).resolve().parent
 TEST_LIMIT_S = 60
 
 # What the shared broker runs with: a short tick, so that lateness costs the tests little, and more than one shard, so
@@ -103,6 +105,19 @@ def name(request):
     """A client id, or part of a topic, that no other test uses."""
     plain = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
     return f"{plain[:60]}-{next(_numbers)}"
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Small programs of this directory."""
+    target = tmp_path_factory.mktemp("compiled")
+
+    def compile(source, name, *flags):
+        if not (target / name).exists():
+            subprocess.run(["cc", "-O1", "-Wall", "-Werror", "-o", target / name, HERE / source, *flags], check=True, timeout=60)
+        return target / name
+
+    return compile
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
-// Writes another format number into a store, as a later version of the broker would: store_format DIRECTORY NUMBER.
-// The number's record is docs/formats.md's: eight bytes, the highest first, under "format" in the default family.
+// Writes another format number into a store, as a later version of the broker would: store_format DIRECTORY NUMBER; or
+// another number of the default family: store_format DIRECTORY NUMBER NAME. The record of a number is docs/formats.md's:
+// eight bytes, the highest first, under its name in the default family.
 #include <rocksdb/c.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void check(char* error) {
   if (error == NULL) return;
@@ -12,7 +14,8 @@ static void check(char* error) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc != 3 && argc != 4) return 2;
+  const char* name = argc == 4 ? argv[3] : "format";
   char* error = NULL;
   rocksdb_options_t* options = rocksdb_options_create();
   size_t count = 0;
@@ -27,7 +30,7 @@ int main(int argc, char** argv) {
   const uint64_t number = strtoull(argv[2], NULL, 10);
   unsigned char record[8];
   for (int i = 0; i < 8; ++i) record[i] = (unsigned char)(number >> (8 * (7 - i)));
-  rocksdb_put(db, how, "format", 6, (const char*)record, sizeof record, &error);
+  rocksdb_put(db, how, name, strlen(name), (const char*)record, sizeof record, &error);
   check(error);
   for (size_t i = 0; i < count; ++i) rocksdb_column_family_handle_destroy(families[i]);
   rocksdb_close(db);

@@ -18,22 +18,8 @@ import broker as broker_module
 import mqtt_wire as wire
 from swarm import Swarm
 
-HERE = pathlib.Path(__file__).resolve().parent
 MIB = 1 << 20
 KEPT = {"session_expiry_interval": 3600}
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """Small programs of this directory."""
-    target = tmp_path_factory.mktemp("compiled")
-
-    def compile(source, name, *flags):
-        if not (target / name).exists():
-            subprocess.run(["cc", "-O1", "-Wall", "-Werror", "-o", target / name, HERE / source, *flags], check=True, timeout=60)
-        return target / name
-
-    return compile
 
 
 class FaultyDisk:
