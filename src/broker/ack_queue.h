@@ -36,14 +36,15 @@ class AckQueue {
   // QoS 1 messages received and not acknowledged yet.
   std::size_t pubacks() const { return pubacks_; }
 
-  // A receiver has answered. Unknown sequences are ignored.
-  void receipt(std::uint32_t sequence, bool matched) {
+  // A receiver has answered; `reason` is a failure, or Success. Unknown sequences are ignored.
+  void receipt(std::uint32_t sequence, bool matched, mqtt::ReasonCode reason = mqtt::ReasonCode::Success) {
     const std::uint32_t i = sequence - first_;
     if (i >= size()) return;
     Entry& entry = (*entries_)[i];
     if (entry.waiting == 0) return;
     --entry.waiting;
     entry.matched |= matched;
+    if (reason != mqtt::ReasonCode::Success) entry.reason = reason;
   }
   // The next acknowledgement that may leave now that all batches up to `stored` are written, if any.
   std::optional<Entry> pop_ready(std::uint64_t stored) {

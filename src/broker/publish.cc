@@ -22,6 +22,22 @@ bool speaks_of_clients(const Message& message) {
   return message.publisher() == Publisher{} && message.topic().starts_with("$SYS/clients/");
 }
 
+constexpr std::string_view kClients = "$SYS/clients/";
+constexpr std::string_view kState = "/state";
+
+// The client id in `$SYS/clients/<id>/state`, as a topic level; empty if it is another topic.
+std::string_view state_level(std::string_view topic) {
+  if (!topic.starts_with(kClients) || !topic.ends_with(kState) || topic.size() <= kClients.size() + kState.size())
+    return {};
+  const std::string_view level = topic.substr(kClients.size(), topic.size() - kClients.size() - kState.size());
+  return level.contains('/') ? std::string_view() : level;
+}
+
+// As the retained message that it looks like is cleared [MQTT-3.3.1-6].
+bool clears_a_state(const mqtt::Publish& packet) {
+  return packet.retain && packet.payload.empty() && !state_level(packet.topic).empty();
+}
+
 }  // namespace
 
 Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now) {
@@ -78,6 +94,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   // (As many levels as it has bytes, and one.)
   const bool too_deep =
       packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
+  if (!allowed && s.may_read_clients && clears_a_state(packet)) return forget_asked(id, c, packet, answer, now);
   if (!allowed || too_deep) {
     // A 3.x client cannot be told; its message is acknowledged and goes nowhere [MQTT3-3.3.5-2].
     ++stats_.publish_dropped;
@@ -137,6 +154,29 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   return {};
 }
 
+// Clears the state of a client as one clears a retained message, to have the client forgotten.
+Shard::Step Shard::forget_asked(ConnectionId id, Connection& c, const mqtt::Publish& packet, AckQueue::Entry answer,
+                                base::Instant now) {
+  Session& s = sessions_.at(c.session);
+  const std::string client_id = client_id_of(state_level(packet.topic));
+  const ShardId home = ShardCore::home_of(client_id, setup_.shards);
+  const bool acked = packet.qos != QoS::AtMostOnce;
+  answer.matched = true;
+  // Asked twice is as good as asked once. But PUBREL will ask for the identifier.
+  if (answer.type == PacketType::PubRec) answer.needs = take_exactly_once(s, packet.packet_id);
+  if (home != setup_.id) {
+    const ReceiptToken token =
+        acked ? ReceiptToken{.connection = id, .sequence = c.acks.next_sequence()} : ReceiptToken{};
+    post(home, ForgetMail{.client_id = base::Text(client_id), .asked_by = s.client_id, .receipt = token});
+    answer.waiting = 1;
+  } else {
+    answer.reason = forget(client_id, s.client_id, now);
+    if (answer.reason == ReasonCode::Success) answer.needs = setup_.durable ? last_batch_ : 0;
+  }
+  if (acked) acknowledge(id, c, answer);
+  return {};
+}
+
 // The client will not send this message again under another identifier [MQTT-4.3.3-10]. What must be stored before it
 // is told so.
 std::uint64_t Shard::take_exactly_once(Session& s, mqtt::PacketId packet_id) {
@@ -144,6 +184,15 @@ std::uint64_t Shard::take_exactly_once(Session& s, mqtt::PacketId packet_id) {
   if (!s.durable) return 0;
   emit(PutUnreleased{s.key, packet_id});
   return needs();
+}
+
+// A PUBREC with a failure ends the exchange: the identifier is free. (A 3.x client is not told, and sends PUBREL.)
+void Shard::failed(Connection& c, mqtt::PacketId packet_id, ReasonCode reason) {
+  if (c.version != Version::V5 || !mqtt::is_failure(reason)) return;
+  Session& s = sessions_.at(c.session);
+  c.release(packet_id);
+  const bool taken = s.extras && s.extras->unreleased.erase(packet_id) > 0;
+  if (taken && s.durable) emit(DropUnreleased{s.key, packet_id});
 }
 
 Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packet) {
@@ -188,6 +237,7 @@ void Shard::send_answer(ConnectionId id, Connection& c, const AckQueue::Entry& e
   ReasonCode reason = entry.reason;
   const bool answers_publish = entry.type == PacketType::PubAck || entry.type == PacketType::PubRec;
   if (answers_publish && !entry.matched && reason == ReasonCode::Success) reason = ReasonCode::NoMatchingSubscribers;
+  if (entry.type == PacketType::PubRec && reason != ReasonCode::Success) failed(c, entry.packet_id, reason);
   send_ack(id, c, entry.type, entry.packet_id, reason);
 }
 

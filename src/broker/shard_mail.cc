@@ -23,6 +23,7 @@ void Shard::mail(Mail&& mail, base::Instant now) {
                  [&](const InterestAppliedMail& applied) { interest_applied_by(from, applied.told, now); },
                  [&](const SystemQueryMail& query) { post(from, system_page(query, now)); },
                  [&](SystemReplyMail& reply) { system_reply(reply, now); },
+                 [&](const ForgetMail& forget) { forget_elsewhere(from, forget, now); },
                  [&](const StatsMail& stats) {
                    all_stats_[from] = *stats.stats;
                    broker_stats_told(from, now);
@@ -90,8 +91,18 @@ void Shard::receipt(const ReceiptMail& receipt) {
   } else if (token.joint != 0) {
     joint_receipt(token.joint, receipt.matched);
   } else if (Connection* c = connections_.find(token.connection); c != nullptr) {
-    c->acks.receipt(token.sequence, receipt.matched);
+    c->acks.receipt(token.sequence, receipt.matched, receipt.reason);
     settle_acks(token.connection, *c);
+  }
+}
+
+void Shard::forget_elsewhere(ShardId from, const ForgetMail& mail, base::Instant now) {
+  const mqtt::ReasonCode reason = forget(mail.client_id, mail.asked_by, now);
+  if (!mail.receipt.wanted()) return;
+  if (reason == mqtt::ReasonCode::Success) {
+    send_receipt(from, mail.receipt, true, last_batch_);
+  } else {
+    post(from, ReceiptMail{.receipt = mail.receipt, .matched = false, .reason = reason});
   }
 }
 

@@ -32,6 +32,7 @@ void Shard::advance(base::Instant now) {
       case TimerKind::Session: session_timer(SessionId::from_value(owner.id), now); break;
       case TimerKind::Reload: reload_timer(SessionId::from_value(owner.id)); break;
       case TimerKind::Retained: retained_timer(owner.id, now); break;
+      case TimerKind::Presence: presence_timer(now); break;
       case TimerKind::System:
         broker_stats_due(now);
         system_timer_ = {};
