@@ -94,7 +94,8 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   // (As many levels as it has bytes, and one.)
   const bool too_deep =
       packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
-  if (!allowed && s.may_read_clients && clears_a_state(packet)) return forget_asked(id, c, packet, answer, now);
+  if (!allowed && s.may_read_clients && limits().sys_clients_enabled && clears_a_state(packet))
+    return forget_asked(id, c, packet, answer, now);
   if (!allowed || too_deep) {
     // A 3.x client cannot be told; its message is acknowledged and goes nowhere [MQTT3-3.3.5-2].
     ++stats_.publish_dropped;
