@@ -19,6 +19,7 @@ class AckQueue {
     mqtt::ReasonCode reason = mqtt::ReasonCode::Success;
     std::uint32_t waiting = 0;  // receivers that have not answered
     Outcome outcome = Outcome::NoSubscriber;
+    bool given_back = false;  // a PUBREC that refuses: its identifier is free again
     std::uint64_t needs = 0;  // the batch that must be stored before; 0: none
   };
 
@@ -36,14 +37,15 @@ class AckQueue {
   // QoS 1 messages received and not acknowledged yet.
   std::size_t pubacks() const { return pubacks_; }
 
-  // A receiver has answered. Unknown sequences are ignored.
-  void receipt(std::uint32_t sequence, Outcome outcome) {
+  // A receiver has answered; `reason` is a failure, or Success. Unknown sequences are ignored.
+  void receipt(std::uint32_t sequence, Outcome outcome, mqtt::ReasonCode reason = mqtt::ReasonCode::Success) {
     const std::uint32_t i = sequence - first_;
     if (i >= size()) return;
     Entry& entry = (*entries_)[i];
     if (entry.waiting == 0) return;
     --entry.waiting;
     entry.outcome = best(entry.outcome, outcome);
+    if (reason != mqtt::ReasonCode::Success) entry.reason = reason;
   }
   // The next acknowledgement that may leave now that all batches up to `stored` are written, or null. It stays in the
   // queue, and may be made to wait again, until pop().

@@ -315,6 +315,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
         .incarnation = incarnation,
         .address = record.address},
        now);
+  mind_presence(now);
   if (logs(LogLevel::Info)) {
     log(LogLevel::Info, "client_connected",
         fmt::format("New client connected from {} as {} (p{}, c{}, k{}{}).", c.opening().peer.address,
@@ -371,7 +372,7 @@ mqtt::ConnAck Shard::make_connack(const Connection& c, const mqtt::Connect& pack
 std::string Shard::new_client_id() {
   // One that belongs to this shard, so that a client that comes back with it is at home here.
   while (true) {
-    std::string id = fmt::format("auto-{:016x}{:04x}", random_.next(), random_.next() & 0xFFFFU);
+    std::string id = make_client_id(random_);
     if (ShardCore::home_of(id, setup_.shards) == setup_.id && client_session(id) == nullptr) return id;
   }
 }

@@ -119,17 +119,20 @@ void Shard::dequeued(const Session& s, const Delivery& delivery, bool released) 
 
 // Once a turn: what changes several times in one is written once.
 void Shard::end_turn() {
+  std::vector<std::string> forgotten = presence_.take_forgotten();
   if (!setup_.durable) return;
+  // First those that are gone: one of them may have come back as another.
+  for (std::string& client_id : forgotten) emit(DropPresence{std::move(client_id)});
   for (const std::string& client_id : unstored_presence_) {
     PresenceRecord* record = presence_.find(client_id);
     if (record == nullptr) continue;
     record->unstored = false;
+    record->stored = true;
     PutPresence put{client_id, {}};
     encode_presence(*record, put.record);
     emit(std::move(put));
   }
   unstored_presence_.clear();
-  for (std::string& client_id : presence_.take_forgotten()) emit(DropPresence{std::move(client_id)});
 }
 
 // --- joint changes
@@ -507,13 +510,12 @@ void Shard::recover_presence(const RecoveredPresence& stored, base::Instant now)
         "What was stored of client " + stored.client_id + " cannot be read: " + record.error());
     return;
   }
-  const bool died = record->connected;
-  record->connected = record->has_session = false;
-  const PresenceId id = presence_.restore(std::move(*record));
+  const PresenceId id = presence_.restore(std::move(*record), moment(now));
   if (!id) return;
-  presence_.may_forget(id);
-  if (!died) return;
   PresenceRecord& kept = *presence_.find(id);
+  const bool died = kept.connected;
+  kept.connected = kept.has_session = false;
+  if (!died) return;
   PresencePast& past = kept.change_past();
   const Moment at = moment(now);
   kept.reason = DisconnectReason::ServerFailure;
@@ -593,7 +595,9 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
 }
 
 // What fell due meanwhile finds all who are to hear of it: only now do timers run.
-void Shard::recovered(base::Instant /*now*/) {
+void Shard::recovered(base::Instant now) {
+  presence_.restored(moment(now));
+  mind_presence(now);
   sessions_.for_each([this](SessionId sid, Session& s) {
     if (s.connected()) return;
     arm_session(sid, s);

@@ -50,6 +50,8 @@ constexpr Figure kFigures[] = {
     {"store/messages/bytes", sum<&S::retained_bytes, &S::queued_bytes>, {}, {}},
     {"subscriptions/count", sum<&S::subscriptions>, {}, {}},
     {"shared_subscriptions/count", sum<&S::shared_subscriptions>, {}, {}},
+    {"presence/count", sum<&S::presence_records>, {}, {}},
+    {"presence/bytes", sum<&S::presence_bytes>, {}, {}},
     {"wills/published", sum<&S::wills_published>, {}, {}},
     {"wills/cancelled", sum<&S::wills_cancelled>, {}, {}},
 };

@@ -240,14 +240,17 @@ void Shard::end_session(SessionId sid, base::Instant now) {
          {.kind = PresenceEventKind::SessionEnded, .unix_ms = moment(now).unix_ms, .incarnation = record->incarnation},
          now);
     record->session = {};
-    presence_.may_forget(s.presence);
   }
   const PresenceId presence = s.presence;
   const bool was_stored = s.key.sequence != 0;
   sessions_.erase(sid);
   joint.close();
-  if (PresenceRecord* record = presence_.find(presence); record != nullptr && was_stored)
-    record->change_past().ended_in = last_batch_;
+  PresenceRecord* record = presence_.find(presence);
+  if (record == nullptr) return;
+  if (was_stored) record->change_past().ended_in = last_batch_;
+  if (record->has_session) return;
+  presence_.may_forget(presence, now);
+  mind_presence(now);
 }
 
 void Shard::publish_will(Session& s, base::Instant now) {

@@ -67,10 +67,12 @@ struct Limits {
   std::uint32_t will_restart_grace_s = 30;  // for clients that were connected when the broker died
 
   // presence
-  std::uint32_t presence_history = 16;             // events kept for a client
-  std::uint32_t presence_max_records = 1'000'000;  // clients remembered, with and without a session
-  bool sys_enabled = true;                         // $SYS/broker
-  bool sys_clients_enabled = true;                 // $SYS/clients
+  std::uint32_t presence_history = 16;                        // events kept for a client
+  std::uint32_t presence_max_records = 1'000'000;             // clients remembered, with and without a session
+  std::uint64_t presence_max_bytes = 512ULL << 20U;           // what is remembered of them
+  base::Duration presence_keep = base::seconds(30 * 86'400);  // of clients without a session; 0: for ever
+  bool sys_enabled = true;                                    // $SYS/broker
+  bool sys_clients_enabled = true;                            // $SYS/clients
   base::Duration sys_interval = base::seconds(10);
 
   // two clients that fight over one id

@@ -7,11 +7,13 @@
 #include <variant>
 #include <vector>
 
+#include "base/text.h"
 #include "broker/change.h"
 #include "broker/ids.h"
 #include "broker/message.h"
 #include "broker/outcome.h"
 #include "broker/stats.h"
+#include "mqtt/reason_code.h"
 #include "topics/interest_index.h"
 
 namespace vigil::broker {
@@ -46,6 +48,7 @@ struct PublishMail {
 struct ReceiptMail {
   ReceiptToken receipt;
   Outcome outcome = Outcome::NoSubscriber;
+  mqtt::ReasonCode reason = mqtt::ReasonCode::Success;  // a failure of what was asked for
 };
 
 // The sender has its first subscription for a filter, or no longer any; or the members of a share group changed.
@@ -77,6 +80,13 @@ struct SystemReplyMail {
   std::uint32_t next = 0;  // 0: that was all
 };
 
+// An administrator wants a client of the receiving shard to be forgotten.
+struct ForgetMail {
+  base::Text client_id;
+  base::Text asked_by;
+  ReceiptToken receipt;
+};
+
 // (Elsewhere, because every mail is as large as the largest.)
 struct StatsMail {
   std::shared_ptr<const Stats> stats;
@@ -85,7 +95,8 @@ struct StatsMail {
 
 struct Mail {
   ShardId from = 0;
-  std::variant<PublishMail, ReceiptMail, InterestMail, InterestAppliedMail, SystemQueryMail, SystemReplyMail, StatsMail>
+  std::variant<PublishMail, ReceiptMail, InterestMail, InterestAppliedMail, SystemQueryMail, SystemReplyMail, StatsMail,
+               ForgetMail>
       body;
 };
 

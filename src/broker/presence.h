@@ -2,6 +2,10 @@
 //
 // A record outlives the connection and, within bounds, the session. Hearing from a client does not touch it: what
 // changes with every packet (last seen, counters) is in the connection and is joined in when somebody asks (LiveView).
+//
+//   open() ──► connected or with a session ── may_forget() ──► waits ── its age, or the bounds ──► forgotten
+//                          ▲                                     │
+//                          └───────────── CONNECT ───────────────┘
 #pragma once
 
 #include <array>
@@ -19,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/compact.h"
+#include "base/random.h"
 #include "base/slot_map.h"
 #include "base/tcp_evidence.h"
 #include "base/text.h"
@@ -41,7 +46,8 @@ enum class PresenceEventKind : std::uint8_t {
   AtRisk,
   Recovered,
   Flapping,
-  SessionEnded
+  SessionEnded,
+  Forgotten  // never in a history
 };
 
 // "connected", "disconnected", "takenOver", ...
@@ -122,6 +128,8 @@ struct PresenceRecord {
   bool unstored : 1 = false;  // has changed since it was last handed to the store
   bool clean_start : 1 = true;
   bool proxied : 1 = false;
+  bool stored : 1 = false;    // the store has a record of the client
+  bool assigned : 1 = false;  // the client id has the form of those that the broker gives out
 
  private:
   bool only_connected_ : 1 = false;  // the history is one event, and the record itself says all of it
@@ -130,6 +138,12 @@ struct PresenceRecord {
   mqtt::Version version = mqtt::Version::V311;
   std::optional<DisconnectReason> reason;
   SessionId session;  // on this shard; where a crash left two of them, the newest
+
+ private:
+  std::uint16_t texts_ = 0;    // of the history's addresses, in units of kMemoryUnit
+  std::uint16_t counted_ = 0;  // what Presence counts for this record, in such units
+
+ public:
   std::int64_t connected_at_ms = 0;
   base::Text address;
 
@@ -147,8 +161,18 @@ struct PresenceRecord {
   }
   // To be called before what the record says of its last CONNECT changes: the history keeps how it was.
   void keep_history();
+  // When the last thing happened that is remembered of the client.
+  std::int64_t last_event_ms() const;
+  // What the record occupies, with all that belongs to it and its place in Presence. Of no more than about a mebibyte:
+  // what is larger counts as that. O(1).
+  std::size_t memory() const;
 
  private:
+  friend class Presence;
+  // What the heap hands out.
+  static constexpr std::size_t kMemoryUnit = 16;
+  void push_event(PresenceEvent event);
+  void pop_event();
   PresenceEvent connected_event() const {
     return {.kind = PresenceEventKind::Connected,
             .unix_ms = connected_at_ms,
@@ -180,26 +204,68 @@ class Presence {
  public:
   struct Bounds {
     std::size_t records = 1'000'000;
+    std::size_t bytes = SIZE_MAX;  // of all records, as PresenceRecord::memory() counts
     std::size_t history = 16;
+    base::Duration keep{};  // how long a client without a session is remembered; 0: until the bounds are reached
   };
+  // A client id that the broker gave out is of no use to anybody once its session has ended.
+  static constexpr base::Duration kKeepAssigned = base::seconds(300);
+
   explicit Presence(Bounds bounds) : bounds_(bounds) {}
   void set_bounds(Bounds bounds) { bounds_ = bounds; }
 
-  // The record of a client id, made if there is none. May forget the client that has been away longest and has no
-  // session.
+  // The record of a client id, made if there is none. Its incarnation then is as high as that of any client forgotten
+  // so far. Forgets nobody: ask due().
   PresenceId open(std::string_view client_id);
+  PresenceId id_of(std::string_view client_id) const;
   PresenceRecord* find(PresenceId id) { return records_.find(id); }
   PresenceRecord* find(std::string_view client_id) { return records_.find(id_of(client_id)); }
   const PresenceRecord* find(std::string_view client_id) const { return records_.find(id_of(client_id)); }
-  // Puts a record back that the store has kept. No id if there is one of that client already, or no room.
-  PresenceId restore(PresenceRecord record);
-  // The clients forgotten since this was last asked.
-  std::vector<std::string> take_forgotten() { return std::exchange(forgotten_, {}); }
   // Appends to the bounded history and gives the event its sequence number.
   void note(PresenceRecord& record, PresenceEvent event);
-  // The client is away and has no session any more: it may be forgotten when room is needed.
-  void may_forget(PresenceId id);
 
+  // --- forgetting: only clients that are away and have no session. First the one that has been away longest.
+
+  // The client has no connection and no session from now on: it waits to be forgotten.
+  void may_forget(PresenceId id, base::Instant now);
+  // When forget() is to be called next; never() if nobody waits.
+  base::Instant due(base::Instant now) const;
+  // Forgets clients whose time has come, and those that exceed the bounds; looks at no more than `most` of those that
+  // wait, in O(1) each. `may_go(record)` is called before a record goes; it must not open or forget any. If it says no,
+  // the client waits as if it had left now.
+  template <class F>
+  void forget(base::Instant now, std::size_t most, F&& may_go) {
+    for (; most > 0; --most) {
+      Waiting* const queue = next_queue(now);
+      if (queue == nullptr) return;
+      const PresenceId id = queue->front().id;
+      const bool waits = still_waits(queue->front());
+      queue->pop_front();
+      if (!waits) continue;
+      if (may_go(records_.at(id))) {
+        erase(id);
+      } else {
+        may_forget(id, now);
+      }
+    }
+  }
+  // Forgets this one now. REQUIRES: it has neither a connection nor a session.
+  void forget(PresenceId id) { erase(id); }
+  // Stored clients that were forgotten since this was last asked.
+  std::vector<std::string> take_forgotten() { return std::exchange(forgotten_, {}); }
+
+  // --- the start
+
+  // Puts a record back that the store has kept. No id if there is one of that client already, or if the client is
+  // forgotten: its time has passed, or others were there more recently. One that had a session, or was connected, stays
+  // until restored() at least.
+  PresenceId restore(PresenceRecord record, const Moment& now);
+  // All sessions are back: who has none waits to be forgotten from now on, in the order of leaving. Looks at all
+  // records.
+  void restored(const Moment& now);
+
+  // Of all records, as PresenceRecord::memory() counts.
+  std::size_t memory() const { return counted_ * PresenceRecord::kMemoryUnit; }
   std::size_t size() const { return records_.size(); }
   // For a walk over all records that goes on over many turns.
   std::uint32_t slot_count() const { return records_.slot_count(); }
@@ -230,13 +296,34 @@ class Presence {
     bool operator()(const Entry& entry, const Key& key) const { return (*this)(key, entry); }
   };
   Key key_of(std::string_view client_id) const;
-  PresenceId id_of(std::string_view client_id) const;
+  PresenceId add(PresenceRecord&& record);
+
+  // A client that waits to be forgotten. If its record has another incarnation meanwhile, or a session, the entry says
+  // nothing any more.
+  struct Leaver {
+    PresenceId id;
+    std::uint64_t incarnation = 0;
+    base::Instant since;  // before the start of the clock, perhaps
+  };
+  using Waiting = std::deque<Leaver>;
+  base::Duration keep(bool assigned) const;
+  bool over() const { return records_.size() > bounds_.records || memory() > bounds_.bytes; }
+  base::Instant due_of(const Waiting& queue) const;
+  bool still_waits(const Leaver& leaver) const;
+  Waiting* next_queue(base::Instant now);
+  static Leaver leaver(PresenceId id, const PresenceRecord& record, const Moment& now);
+  void count(PresenceRecord& record);
+  void erase(PresenceId id);
 
   Bounds bounds_;
   base::SlotMap<PresenceRecord, PresenceTag> records_;
   boost::unordered_flat_set<Entry, Hash, Equal> by_client_;
-  std::deque<std::pair<PresenceId, std::uint64_t>> forgettable_;  // with the incarnation at that time
+  Waiting own_;                    // clients with an id of their own, in the order of leaving
+  Waiting assigned_;               // those with an id that the broker gave out
+  std::vector<Leaver> returning_;  // a heap, until restored(): the one that left first on top
   std::vector<std::string> forgotten_;
+  std::size_t counted_ = 0;    // the sum of the records' counted_
+  std::uint64_t highest_ = 0;  // the highest incarnation of a client that was forgotten
 };
 
 std::string_view name(base::TcpVerdict verdict);
@@ -250,5 +337,12 @@ std::string event_json(const PresenceRecord& record, const PresenceEvent& event,
 
 // A client id as one topic level: '/', '+', '#', '%', and '$' in front, as %XX.
 std::string topic_level(std::string_view client_id);
+// The client id that a topic level stands for.
+std::string client_id_of(std::string_view level);
+
+// A client id such as the broker gives to a client that has none: "auto-" and 20 hexadecimal digits.
+std::string make_client_id(base::Random& random);
+// Whether a client id has this form.
+bool is_assigned(std::string_view client_id);
 
 }  // namespace vigil::broker

@@ -138,7 +138,8 @@ std::string event_json(const PresenceRecord& record, const PresenceEvent& event,
     case PresenceEventKind::WillCancelled:
     case PresenceEventKind::AtRisk:
     case PresenceEventKind::Recovered:
-    case PresenceEventKind::SessionEnded: break;
+    case PresenceEventKind::SessionEnded:
+    case PresenceEventKind::Forgotten: break;
   }
   return dump(json);
 }

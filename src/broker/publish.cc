@@ -22,6 +22,22 @@ bool speaks_of_clients(const Message& message) {
   return message.publisher() == Publisher{} && message.topic().starts_with("$SYS/clients/");
 }
 
+constexpr std::string_view kClients = "$SYS/clients/";
+constexpr std::string_view kState = "/state";
+
+// The client id in `$SYS/clients/<id>/state`, as a topic level; empty if it is another topic.
+std::string_view state_level(std::string_view topic) {
+  if (!topic.starts_with(kClients) || !topic.ends_with(kState) || topic.size() <= kClients.size() + kState.size())
+    return {};
+  const std::string_view level = topic.substr(kClients.size(), topic.size() - kClients.size() - kState.size());
+  return level.contains('/') ? std::string_view() : level;
+}
+
+// As the retained message that it looks like is cleared [MQTT-3.3.1-6].
+bool clears_a_state(const mqtt::Publish& packet) {
+  return packet.retain && packet.payload.empty() && !state_level(packet.topic).empty();
+}
+
 }  // namespace
 
 Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet, base::Instant now) {
@@ -74,6 +90,8 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   // (As many levels as it has bytes, and one.)
   const bool too_deep =
       packet.topic.size() >= limits().max_topic_levels && mqtt::topic_levels(packet.topic) > limits().max_topic_levels;
+  if (!allowed && s.may_read_clients && limits().sys_clients_enabled && clears_a_state(packet))
+    return forget_asked(id, c, packet, answer, now);
   if (!allowed || too_deep) {
     ++stats_.publish_dropped;
     answer.outcome = Outcome::Taken;
@@ -140,6 +158,29 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   return {};
 }
 
+// Clears the state of a client as one clears a retained message, to have the client forgotten.
+Shard::Step Shard::forget_asked(ConnectionId id, Connection& c, const mqtt::Publish& packet, AckQueue::Entry answer,
+                                base::Instant now) {
+  Session& s = sessions_.at(c.session);
+  const std::string client_id = client_id_of(state_level(packet.topic));
+  const ShardId home = ShardCore::home_of(client_id, setup_.shards);
+  const bool acked = packet.qos != QoS::AtMostOnce;
+  answer.outcome = Outcome::Taken;
+  // Asked twice is as good as asked once. But PUBREL will ask for the identifier.
+  if (answer.type == PacketType::PubRec) answer.needs = take_exactly_once(s, packet.packet_id);
+  if (home != setup_.id) {
+    const ReceiptToken token =
+        acked ? ReceiptToken{.connection = id, .sequence = c.acks.next_sequence()} : ReceiptToken{};
+    post(home, ForgetMail{.client_id = base::Text(client_id), .asked_by = s.client_id, .receipt = token});
+    answer.waiting = 1;
+  } else {
+    answer.reason = forget(client_id, s.client_id, now);
+    if (answer.reason == ReasonCode::Success) answer.needs = setup_.durable ? last_batch_ : 0;
+  }
+  if (acked) acknowledge(id, c, answer);
+  return {};
+}
+
 // The client will not send this message again under another identifier [MQTT-4.3.3-10]. What must be stored before it
 // is told so.
 std::uint64_t Shard::take_exactly_once(Session& s, mqtt::PacketId packet_id) {
@@ -166,7 +207,8 @@ Shard::Step Shard::pubrel(ConnectionId id, Connection& c, const mqtt::Ack& packe
 
 // Sends an acknowledgement, or lines it up behind those that still wait.
 void Shard::acknowledge(ConnectionId id, Connection& c, const AckQueue::Entry& entry) {
-  const bool may_be_refused = entry.type == PacketType::PubRec && entry.outcome == Outcome::Dropped;
+  const bool may_be_refused =
+      entry.type == PacketType::PubRec && (entry.outcome == Outcome::Dropped || mqtt::is_failure(entry.reason));
   if (c.acks.empty() && entry.waiting == 0 && entry.needs <= stored_ && !may_be_refused) {
     c.acks.pass();
     send_answer(id, c, entry);
@@ -192,10 +234,9 @@ void Shard::settle_acks(ConnectionId id, Connection& c) {
 // A PUBREC that refuses a message ends its flow: the client may use the identifier for another one at once. So the
 // store has to know first. False if the answer waits for that.
 bool Shard::give_back(ConnectionId id, Connection& c, AckQueue::Entry& entry) {
-  const bool refused = entry.type == PacketType::PubRec && entry.outcome == Outcome::Dropped &&
-                       entry.reason == ReasonCode::Success && c.version == Version::V5;
-  if (!refused) return true;
-  entry.reason = ReasonCode::QuotaExceeded;
+  if (entry.type != PacketType::PubRec || c.version != Version::V5 || entry.given_back) return true;
+  if (entry.outcome != Outcome::Dropped && !mqtt::is_failure(entry.reason)) return true;
+  entry.given_back = true;
   Session& s = sessions_.at(c.session);
   c.release(entry.packet_id);
   const bool known = s.extras && s.extras->unreleased.erase(entry.packet_id) > 0;

@@ -65,7 +65,7 @@ Shard::Shard(ShardSetup setup, base::Instant start)
       start_(whole_millisecond(start)),
       random_(setup_.seed + setup_.id),
       wheel_(start),
-      presence_({.records = share_of(setup_.limits.presence_max_records), .history = setup_.limits.presence_history}),
+      presence_(presence_bounds()),
       store_ms_at_(start),
       last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
@@ -238,7 +238,10 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
   const bool sys_was_on = setup_.limits.sys_enabled;
   setup_.limits = limits;
   setup_.keep_alive = keep_alive;
-  presence_.set_bounds({.records = share_of(limits.presence_max_records), .history = limits.presence_history});
+  presence_.set_bounds(presence_bounds());
+  stop(presence_timer_);
+  presence_due_ = start_;
+  presence_timer_ = arm(start_, TimerKind::Presence, 0);
   if (limits.sys_enabled != sys_was_on) {
     ++sys_switches_;
     stop(system_timer_);
@@ -283,6 +286,8 @@ const Stats& Shard::stats() const {
   stats_.subscriptions = subscriptions_.size();
   stats_.retained_messages = retained_count_;
   stats_.retained_bytes = retained_bytes_;
+  stats_.presence_records = presence_.size();
+  stats_.presence_bytes = presence_.memory();
   return stats_;
 }
 

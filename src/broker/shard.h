@@ -53,6 +53,7 @@ enum class TimerKind : std::uint32_t {
   System,          // time for $SYS/broker
   Reload,          // can the session's messages be read again?
   Sweep,           // which messages of an absent client have expired?
+  Presence,        // is a client to be forgotten?
 };
 
 // Why a connection is ended, with what a table cannot know.
@@ -221,6 +222,8 @@ class Shard {
   void keep_retained(const MessagePtr& message);
   void retained_full(base::Instant now);
   bool stores_retained(std::string_view topic) const;
+  Step forget_asked(ConnectionId id, Connection& c, const mqtt::Publish& packet, AckQueue::Entry answer,
+                    base::Instant now);
   void settle_acks(ConnectionId id, Connection& c);
   bool give_back(ConnectionId id, Connection& c, AckQueue::Entry& entry);
   void send_answer(ConnectionId id, Connection& c, const AckQueue::Entry& entry);
@@ -233,6 +236,7 @@ class Shard {
   // --- shard_mail.cc
   void published_elsewhere(ShardId from, PublishMail& mail, base::Instant now);
   void receipt(const ReceiptMail& receipt);
+  void forget_elsewhere(ShardId from, const ForgetMail& mail, base::Instant now);
 
   // --- durable.cc
   // A batch number that no batch has: what waits for it waits for a joint change.
@@ -402,7 +406,15 @@ class Shard {
   // Of a connection that is connected.
   PresenceRecord& presence_of(const Connection& c) { return *presence_.find(sessions_.at(c.session).presence); }
   void note(PresenceRecord& record, const PresenceEvent& event, base::Instant now);
+  bool outlives_a_restart(const PresenceRecord& record) const;
+  void tell(const PresenceRecord& record, const PresenceEvent& event, base::Instant now);
   bool has_readers(std::string_view topic);
+  Presence::Bounds presence_bounds() const;
+  void mind_presence(base::Instant now);
+  void presence_timer(base::Instant now);
+  bool end_is_stored(const PresenceRecord& record) const;
+  void tell_forgotten(PresenceRecord& record, base::Instant now);
+  mqtt::ReasonCode forget(std::string_view client_id, std::string_view asked_by, base::Instant now);
   void broker_stats_due(base::Instant now);
   void broker_stats_told(ShardId by, base::Instant now);
   void publish_broker_stats(base::Instant now);
@@ -475,6 +487,8 @@ class Shard {
   static bool fits(const Connection& c, const mqtt::Packet& packet);
 
   Presence presence_;
+  base::TimerId presence_timer_;  // armed for presence_due_
+  base::Instant presence_due_ = base::Instant::never();
   mutable Stats stats_;
   std::vector<Stats> all_stats_;    // shard 0: the last heard of each
   std::uint64_t stats_told_ = 0;    // shard 0: a bit for each that has told since they were published

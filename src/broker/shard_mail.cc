@@ -23,6 +23,7 @@ void Shard::mail(Mail&& mail, base::Instant now) {
                  [&](const InterestAppliedMail& applied) { interest_applied_by(from, applied.told, now); },
                  [&](const SystemQueryMail& query) { post(from, system_page(query, now)); },
                  [&](SystemReplyMail& reply) { system_reply(reply, now); },
+                 [&](const ForgetMail& forget) { forget_elsewhere(from, forget, now); },
                  [&](const StatsMail& stats) {
                    all_stats_[from] = *stats.stats;
                    // One from before the figures were switched off is too old for when they are switched on.
@@ -92,8 +93,18 @@ void Shard::receipt(const ReceiptMail& receipt) {
   } else if (token.joint != 0) {
     joint_receipt(token.joint, receipt.outcome);
   } else if (Connection* c = connections_.find(token.connection); c != nullptr) {
-    c->acks.receipt(token.sequence, receipt.outcome);
+    c->acks.receipt(token.sequence, receipt.outcome, receipt.reason);
     settle_acks(token.connection, *c);
+  }
+}
+
+void Shard::forget_elsewhere(ShardId from, const ForgetMail& mail, base::Instant now) {
+  const mqtt::ReasonCode reason = forget(mail.client_id, mail.asked_by, now);
+  if (!mail.receipt.wanted()) return;
+  if (reason == mqtt::ReasonCode::Success) {
+    send_receipt(from, mail.receipt, Outcome::Taken, last_batch_);
+  } else {
+    post(from, ReceiptMail{.receipt = mail.receipt, .outcome = Outcome::Taken, .reason = reason});
   }
 }
 

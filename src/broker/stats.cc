@@ -15,6 +15,8 @@ void Stats::add(const Stats& other) {
   queued_bytes += other.queued_bytes;
   inflight_messages += other.inflight_messages;
   at_risk += other.at_risk;
+  presence_records += other.presence_records;
+  presence_bytes += other.presence_bytes;
   sockets_opened += other.sockets_opened;
   connects += other.connects;
   connects_refused += other.connects_refused;

@@ -17,6 +17,8 @@ struct Stats {
   std::uint64_t queued_bytes = 0;
   std::uint64_t inflight_messages = 0;
   std::uint64_t at_risk = 0;
+  std::uint64_t presence_records = 0;
+  std::uint64_t presence_bytes = 0;
   // since the start
   std::uint64_t clients_maximum = 0;  // connected at once; of the whole broker, not counted by shards
   std::uint64_t sockets_opened = 0;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "broker/printable.h"
 #include "broker/shard.h"
 
 namespace vigil::broker {
@@ -23,33 +24,29 @@ std::string state_topic(std::string_view client_id) {
   return fmt::format("{}{}{}", kPrefix, topic_level(client_id), kState);
 }
 
-// The client id that a topic level stands for; the inverse of topic_level.
-std::string client_id_of(std::string_view level) {
-  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
-  std::string id;
-  for (std::size_t i = 0; i < level.size(); ++i) {
-    if (level[i] == '%' && i + 2 < level.size() && digit(level[i + 1]) >= 0 && digit(level[i + 2]) >= 0) {
-      id += static_cast<char>(digit(level[i + 1]) * 16 + digit(level[i + 2]));
-      i += 2;
-    } else {
-      id += level[i];
-    }
-  }
-  return id;
-}
-
 }  // namespace
 
 // Records an event, and tells those who listen.
 void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Instant now) {
-  const bool heard = system_filters_ > 0 && limits().sys_clients_enabled;
   presence_.note(record, event);
   const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;
-  if (setup_.durable && !record.unstored && !passing) {
+  if (setup_.durable && !record.unstored && !passing && outlives_a_restart(record)) {
     record.unstored = true;
     unstored_presence_.push_back(record.client_id.str());
   }
-  if (!heard) return;
+  tell(record, event, now);
+}
+
+// A client that was given its id cannot come back with it where nothing of its session is stored.
+bool Shard::outlives_a_restart(const PresenceRecord& record) const {
+  if (!record.assigned) return true;
+  const Session* s = sessions_.find(record.session);
+  return s != nullptr && s->key.sequence != 0;
+}
+
+// To those who listen. The state of a client that is forgotten is empty, as that of one that is not known.
+void Shard::tell(const PresenceRecord& record, const PresenceEvent& event, base::Instant now) {
+  if (system_filters_ == 0 || !limits().sys_clients_enabled) return;
   const std::string topic = fmt::format("{}{}", kPrefix, topic_level(record.client_id));
   if (topic.size() + kState.size() > UINT16_MAX) return;  // no topic can be so long
   // Most who watch want the events or the states, not both.
@@ -57,9 +54,87 @@ void Shard::note(PresenceRecord& record, const PresenceEvent& event, base::Insta
     route(broker_message(to, event_json(record, event, setup_.node_id, setup_.wall), false), {}, now);
   }
   if (const std::string to = topic + std::string(kState); has_readers(to)) {
-    route(broker_message(to, state_json(record, live_view(record), setup_.node_id, moment(now), setup_.wall), false),
-          {}, now);
+    const bool forgotten = event.kind == PresenceEventKind::Forgotten;
+    const std::string state =
+        forgotten ? std::string() : state_json(record, live_view(record), setup_.node_id, moment(now), setup_.wall);
+    route(broker_message(to, state, false), {}, now);
   }
+}
+
+Presence::Bounds Shard::presence_bounds() const {
+  return {.records = share_of(limits().presence_max_records),
+          .bytes = share_of(limits().presence_max_bytes),
+          .history = limits().presence_history,
+          .keep = limits().presence_keep};
+}
+
+// Has presence_timer() called when there is somebody to forget. To be called when somebody has left or come.
+void Shard::mind_presence(base::Instant now) {
+  const base::Instant due = presence_.due(now);
+  if (due >= presence_due_) return;
+  stop(presence_timer_);
+  presence_due_ = due;
+  presence_timer_ = arm(due, TimerKind::Presence, 0);
+}
+
+void Shard::presence_timer(base::Instant now) {
+  constexpr std::size_t kMostATurn = 512;
+  presence_.forget(now, kMostATurn, [&](PresenceRecord& record) {
+    if (!end_is_stored(record)) return false;
+    tell_forgotten(record, now);
+    return true;
+  });
+  presence_timer_ = {};
+  presence_due_ = base::Instant::never();
+  // Not in the same millisecond again: those whose end is not stored yet would be looked at over and over.
+  const base::Instant due = std::max(presence_.due(now), now + base::milliseconds(1));
+  if (due.is_never()) return;
+  presence_due_ = due;
+  presence_timer_ = arm(due, TimerKind::Presence, 0);
+}
+
+// Until then its record says what a new session of this client has to wait for.
+bool Shard::end_is_stored(const PresenceRecord& record) const {
+  return record.past().ended_in <= stored_ && !joints_.contains(record.past().ended_with);
+}
+
+void Shard::tell_forgotten(PresenceRecord& record, base::Instant now) {
+  ++record.sequence;
+  tell(record,
+       {.kind = PresenceEventKind::Forgotten, .unix_ms = moment(now).unix_ms, .incarnation = record.incarnation}, now);
+}
+
+// An administrator wants a client to be forgotten that lives here.
+mqtt::ReasonCode Shard::forget(std::string_view client_id, std::string_view asked_by, base::Instant now) {
+  const PresenceId id = presence_.id_of(client_id);
+  PresenceRecord* record = presence_.find(id);
+  std::string_view why;
+  if (record == nullptr) {
+    why = "it is not known";
+  } else if (record->connected) {
+    why = "it is connected";
+  } else if (record->has_session) {
+    why = "its session is still there";
+  } else if (!end_is_stored(*record)) {
+    why = "the end of its session is still being stored";
+  }
+  const std::string client = printable(client_id);
+  std::vector<std::pair<std::string_view, std::string>> fields = {{"clientId", std::string(client_id)},
+                                                                  {"askedBy", std::string(asked_by)}};
+  if (!why.empty()) {
+    log(LogLevel::Warn, "client_not_forgotten",
+        fmt::format("Client {} is not forgotten, as {} asked: {}.", client, printable(asked_by), why),
+        std::move(fields));
+    return record == nullptr ? mqtt::ReasonCode::NoMatchingSubscribers : mqtt::ReasonCode::ImplementationSpecificError;
+  }
+  tell_forgotten(*record, now);
+  // Now, so that the answer can wait for it.
+  if (record->stored) emit(DropPresence{std::string(client_id)});
+  record->stored = false;
+  presence_.forget(id);
+  log(LogLevel::Info, "client_forgotten",
+      fmt::format("Client {} is forgotten: {} asked for it.", client, printable(asked_by)), std::move(fields));
+  return mqtt::ReasonCode::Success;
 }
 
 bool Shard::has_readers(std::string_view topic) {

@@ -37,6 +37,7 @@ void Shard::advance(base::Instant now) {
         wishes_timer_ = {};
         serve_waiting_wishes(now);
         break;
+      case TimerKind::Presence: presence_timer(now); break;
       case TimerKind::System:
         broker_stats_due(now);
         system_timer_ = {};

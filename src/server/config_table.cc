@@ -265,7 +265,11 @@ const std::vector<ConfigKey<Config>>& table() {
   limit<&Limits::presence_history>("presence.history", range(0, 10'000), kLive,
       "How many events (connected, disconnected and why, taken over, will published) are remembered for each client."),
   limit<&Limits::presence_max_records>("presence.max_records", range(1, kU32), kLive,
-      "How many clients are remembered, connected or not; the ones longest gone are forgotten first."),
+      "How many clients are remembered, connected or not. Above it, the clients that have been away longest without a session are forgotten."),
+  limit<&Limits::presence_max_bytes>("presence.max_bytes", bytes(kMiB, 1024 * kGiB), kLive,
+      "How much memory the records of clients may use together. Above it, clients are forgotten as above presence.max_records."),
+  limit<&Limits::presence_keep>("presence.keep_s", range(0, kU32), kLive,
+      "How long a client is remembered after its connection and its session have ended; 0 remembers it until one of the bounds is reached. A client without an identifier of its own is forgotten after five minutes at the latest."),
 
   limit<&Limits::sys_enabled>("sys.enabled", {}, kLive,
       "Whether the broker publishes its own figures under $SYS/broker. When it is switched off, those that are retained there are removed."),

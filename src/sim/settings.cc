@@ -91,6 +91,8 @@ base::Result<void, std::string> set(Settings& settings, std::string_view name, s
   VIGIL_SETTING(will_restart_grace_s);
   VIGIL_SETTING(presence_history);
   VIGIL_SETTING(presence_max_records);
+  VIGIL_SETTING(presence_max_bytes);
+  VIGIL_SETTING(presence_keep);
   VIGIL_SETTING(sys_enabled);
   VIGIL_SETTING(sys_clients_enabled);
   VIGIL_SETTING(sys_interval);

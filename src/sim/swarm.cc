@@ -92,12 +92,20 @@ void add_store(Random& random, Temper& temper, WorldOptions& options) {
   if (random.chance(30)) options.load_failures = 40;
 }
 
+// From a source of its own, too.
+void add_forgetting(Random& random, WorldOptions& options) {
+  if (random.chance(30)) options.limits.presence_keep = base::seconds(random.between(1, 10));
+  if (random.chance(20)) options.limits.presence_max_records = static_cast<std::uint32_t>(random.between(1, 8));
+  if (random.chance(20)) options.limits.presence_max_bytes = static_cast<std::uint64_t>(random.between(1, 8)) * 1'024;
+}
+
 class Swarm {
  public:
   Swarm(std::uint64_t seed, bool verbose)
       : random_(seed ^ 0x5157'4152'4d00ULL),
         store_random_(seed ^ 0x5354'4f52'4500ULL),
         wall_random_(seed ^ 0x5741'4c4c'0000ULL),
+        forget_random_(seed ^ 0x464f'5247'4554ULL),
         oracle_(verbose),
         temper_(temper(random_)),
         world_(with_store(world_options(random_, seed)), &oracle_),
@@ -109,6 +117,7 @@ class Swarm {
  private:
   WorldOptions with_store(WorldOptions options) {
     add_store(store_random_, temper_, options);
+    add_forgetting(forget_random_, options);
     return options;
   }
   LinkProfile profile();
@@ -132,6 +141,7 @@ class Swarm {
   Random random_;
   Random store_random_;
   Random wall_random_;
+  Random forget_random_;
   Oracle oracle_;
   Temper temper_;
   World world_;
