@@ -9,8 +9,10 @@
 
 #include "server/command_line.h"
 #include "server/config.h"
+#include "server/fd_limit.h"
 #include "server/log.h"
 #include "server/notify.h"
+#include "server/output.h"
 #include "server/supervisor.h"
 
 namespace vigil::server {
@@ -18,10 +20,7 @@ namespace {
 
 constexpr const char* kVersion = VIGIL_VERSION;
 
-void print(std::FILE* to, const std::string& text) {
-  std::fputs(text.c_str(), to);
-  if (!text.ends_with('\n')) std::fputc('\n', to);
-}
+void complain(const std::string& text) { std::fprintf(stderr, "%s%s", text.c_str(), text.ends_with('\n') ? "" : "\n"); }
 
 // "configuration file /etc/vigilmq/vigilmq.toml is valid."
 std::string verdict(const ConfigOrigin& origin) {
@@ -69,37 +68,34 @@ int look_into_store(const Config& config, const CommandLine& line) {
   if (request.directory.empty()) request.directory = config.store.directory;
   if (request.directory.empty()) request.directory = default_store_directory(line.sources.environment, geteuid() == 0);
   if (request.directory.empty()) {
-    print(stderr, "vigilmq: which store? Give its directory: vigilmq store --directory DIR ...");
+    complain("vigilmq: which store? Give its directory: vigilmq store --directory DIR ...");
     return EXIT_FAILURE;
   }
-  return store::run(request, std::cin, std::cout, std::cerr);
+  static_cast<void>(raise_fd_limit(1, 0));  // every file of the store is opened
+  Output output(STDOUT_FILENO);
+  return finish_or_complain(output, store::run(request, std::cin, output.stream(), std::cerr));
 }
 
 int main(int argc, char** argv) {
   auto line = parse_command_line(argc, argv, kVersion);
   if (!line) {
-    print(line.error().exit_code == 0 ? stdout : stderr, line.error().text);
+    if (line.error().exit_code == 0) return print_or_complain(line.error().text);
+    complain(line.error().text);
     return line.error().exit_code;
   }
   using Action = CommandLine::Action;
-  if (line->action == Action::PrintDefaultConfig) {
-    print(stdout, default_config_file());
-    return EXIT_SUCCESS;
-  }
-  if (line->action == Action::PrintConfigDocs) {
-    print(stdout, config_docs());
-    return EXIT_SUCCESS;
-  }
+  if (line->action == Action::PrintDefaultConfig) return print_or_complain(default_config_file());
+  if (line->action == Action::PrintConfigDocs) return print_or_complain(config_docs());
   line->sources.environment = process_environment();
   auto config = load_config(line->sources);
   if (!config) {
-    for (const ConfigError& error : config.error()) print(stderr, "vigilmq: " + error.text());
+    for (const ConfigError& error : config.error()) complain("vigilmq: " + error.text());
     return EXIT_FAILURE;
   }
   switch (line->action) {
-    case Action::TestConfig: print(stdout, verdict(origin_of(line->sources))); return EXIT_SUCCESS;
+    case Action::TestConfig: return print_or_complain(verdict(origin_of(line->sources)));
     case Action::Store: return look_into_store(*config, *line);
-    case Action::PrintConfig: print(stdout, effective_toml(*config)); return EXIT_SUCCESS;
+    case Action::PrintConfig: return print_or_complain(effective_toml(*config));
     default: return run(std::move(*config), std::move(line->sources));
   }
 }

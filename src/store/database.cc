@@ -151,6 +151,12 @@ base::Result<void, std::string> prepare(const std::filesystem::path& directory) 
 base::Result<void, std::string> check_complete(const std::filesystem::path& directory) {
   std::error_code error;
   if (std::filesystem::exists(directory / "CURRENT", error)) return {};
+  if (std::filesystem::exists(directory / kImportDirectory, error)) {
+    return Err(fmt::format(
+        "There is no store in {} yet: `vigilmq store import` is at work there, or was interrupted. Wait for it; or "
+        "delete what is in the directory and import again.",
+        directory.string()));
+  }
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
     const std::filesystem::path& path = entry.path();
     const std::string name = path.filename().string();

@@ -29,6 +29,9 @@ enum class Access : std::uint8_t {
   ReadOnly,  // nothing on disk is touched
 };
 
+// In the directory that `vigilmq store import` fills: where the store is until it is complete.
+inline constexpr std::string_view kImportDirectory = "import.tmp";
+
 // Owned by one thread at a time.
 class Database {
  public:

@@ -20,6 +20,9 @@ using Json = nlohmann::ordered_json;
 using Buffer = std::vector<std::uint8_t>;
 using Converted = base::Result<Json, std::string>;
 
+constexpr std::string_view kEnd = "end";
+// Of the lines as a whole; the number of the store's own format is among them.
+constexpr std::string_view kExportFormat = "vigilmq-export-1";
 constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 std::string base64(Bytes in) {
@@ -378,6 +381,23 @@ base::Result<RawRecord, std::string> record_from_json(const Json& json) {
     return raw;
   } catch (const WrongLine& wrong) {
     return Err(wrong.why);
+  } catch (const nlohmann::json::exception& wrong) {
+    return Err(std::string(wrong.what()));
+  }
+}
+
+Json to_json(const ExportEnd& end) {
+  return {{"kind", kEnd}, {"format", kExportFormat}, {"records", end.records}, {"leftOut", end.left_out}};
+}
+
+bool is_export_end(const Json& json) { return json.is_object() && json.contains("kind") && json["kind"] == kEnd; }
+
+base::Result<ExportEnd, std::string> export_end_from_json(const Json& json) {
+  try {
+    const auto& format = json.at("format").get_ref<const std::string&>();
+    if (format != kExportFormat) return Err(fmt::format("it is of the form \"{}\", not {}", format, kExportFormat));
+    return ExportEnd{.records = json.at("records").get<std::uint64_t>(),
+                     .left_out = json.at("leftOut").get<std::uint64_t>()};
   } catch (const nlohmann::json::exception& wrong) {
     return Err(std::string(wrong.what()));
   }

@@ -29,4 +29,15 @@ struct RawRecord {
 base::Result<nlohmann::ordered_json, std::string> record_to_json(Family family, base::Bytes key, base::Bytes value);
 base::Result<RawRecord, std::string> record_from_json(const nlohmann::ordered_json& json);
 
+// The last line of an export: {"kind":"end","format":"vigilmq-export-1","records":12,"leftOut":0}. Without it an export
+// is not complete.
+struct ExportEnd {
+  std::uint64_t records = 0;   // the lines before it
+  std::uint64_t left_out = 0;  // places that could not be read
+};
+nlohmann::ordered_json to_json(const ExportEnd& end);
+// Does it claim to be one?
+bool is_export_end(const nlohmann::ordered_json& json);
+base::Result<ExportEnd, std::string> export_end_from_json(const nlohmann::ordered_json& json);
+
 }  // namespace vigil::store

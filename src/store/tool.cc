@@ -1,71 +1,41 @@
 #include "store/tool.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
-#include <vector>
 
 #include <fmt/format.h>
-#include <rocksdb/write_batch.h>
 #include <boost/unordered/unordered_flat_set.hpp>
 
-#include "store/damage.h"
 #include "store/database.h"
+#include "store/files.h"
 #include "store/json_records.h"
 #include "store/record_codec.h"
 #include "store/references.h"
 #include "store/run_scan.h"
+#include "store/store_reader.h"
+#include "store/transfer.h"
 
 namespace vigil::store {
 namespace {
 
-using base::Err;
 using broker::Position;
 using Positions = boost::unordered_flat_set<Position, PositionHash>;
-using Opened = base::Result<std::unique_ptr<Database>, std::string>;
 
-constexpr std::size_t kWriteAtOnce = std::size_t{1} << 20U;
 // Findings that are written out; of more only the number is told.
 constexpr std::uint64_t kFindingsShown = 50;
 
 // The lock that a broker holds on its store.
 bool broker_runs_on(const std::filesystem::path& directory) {
-  const int fd = ::open((directory / "LOCK").c_str(), O_RDWR | O_CLOEXEC);
-  if (fd < 0) return false;
+  const File file(directory / "LOCK", O_RDONLY);
+  if (!file.is_open()) return false;
   struct flock lock{};
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
-  const bool held = ::fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-  ::close(fd);
-  return held;
-}
-
-Opened open_stopped(const std::filesystem::path& directory, Access access) {
-  std::error_code error;
-  if (!std::filesystem::exists(directory / "CURRENT", error)) {
-    return Err(
-        fmt::format("There is no store in {}. Name the directory that holds a file CURRENT.", directory.string()));
-  }
-  if (broker_runs_on(directory)) {
-    return Err(fmt::format("A broker is running on the store in {}. Stop it first, or work on a copy of the directory.",
-                           directory.string()));
-  }
-  return Database::open({.directory = directory, .sync = Sync::Power, .give_up_behind_damage = access == Access::Write},
-                        access);
-}
-
-// Every record of a family that can be read, in order; tells of what cannot.
-template <class See, class Damaged>
-rocksdb::Status for_each(Database& database, Family family, See see, Damaged damaged) {
-  return for_each_readable([&] { return database.scan(family, Database::sequential()); },
-                           [&](rocksdb::Iterator& it) { see(bytes(it.key()), bytes(it.value())); },
-                           [&](const rocksdb::Status& status) { damaged(status.ToString()); });
+  return ::fcntl(file.fd(), F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 std::string text(const Position& position) { return fmt::format("{}/{}", position.sequence, position.shard); }
@@ -98,13 +68,14 @@ void add_entry(base::Bytes record, Summary& to) {
   to.newest = std::max(to.newest.value_or(entry->position), entry->position);
 }
 
-int inspect(Database& database, std::ostream& out, std::ostream& err) {
+int inspect(StoreReader& store, std::ostream& out, std::ostream& err) {
+  Database& database = store.database();
   Summary sum;
   std::uint64_t clock = 0;
   for (std::size_t i = 0; i < kFamilies; ++i) {
     const auto family = static_cast<Family>(i);
-    const rocksdb::Status status = for_each(
-        database, family,
+    const rocksdb::Status status = store.for_each(
+        family,
         [&](base::Bytes key, base::Bytes value) {
           ++sum.records[i];
           if (family == Family::Queue) add_entry(value, sum);
@@ -112,7 +83,7 @@ int inspect(Database& database, std::ostream& out, std::ostream& err) {
         },
         [&](const std::string&) { ++sum.unreadable; });
     if (!status.ok()) {
-      err << explain(status, database.directory()) << '\n';
+      err << store.explained(status) << '\n';
       return 1;
     }
   }
@@ -121,7 +92,7 @@ int inspect(Database& database, std::ostream& out, std::ostream& err) {
       for_each_entry_in_runs(database, {[&](const EntryKey&, base::Bytes record) { add_entry(record, sum), ++in_runs; },
                                         [&](const std::string&) { ++sum.unreadable; }});
   if (!status.ok()) {
-    err << explain(status, database.directory()) << '\n';
+    err << store.explained(status) << '\n';
     return 1;
   }
   const auto count = [&](Family family) { return sum.records[static_cast<std::size_t>(family)]; };
@@ -152,7 +123,8 @@ int inspect(Database& database, std::ostream& out, std::ostream& err) {
 
 class Check {
  public:
-  Check(Database& database, std::ostream& out, std::ostream& err) : database_(database), out_(out), err_(err) {}
+  Check(StoreReader& store, std::ostream& out, std::ostream& err)
+      : store_(store), database_(store.database()), out_(out), err_(err) {}
   int run();
 
  private:
@@ -165,6 +137,7 @@ class Check {
   void references();
   void finding(const std::string& what);
 
+  StoreReader& store_;
   Database& database_;
   std::ostream& out_;
   std::ostream& err_;
@@ -201,7 +174,7 @@ int Check::run() {
       "be read it does not start. Bring back a copy from before; or, to keep what is readable: `vigilmq store export`, "
       "then "
       "`vigilmq store import` into a new directory.\n",
-      findings_, database_.directory().string());
+      findings_, store_.directory().string());
   return 1;
 }
 
@@ -213,8 +186,8 @@ void Check::checksums() {
 }
 
 void Check::decode_all(Family family) {
-  const rocksdb::Status status = for_each(
-      database_, family, [&](base::Bytes key, base::Bytes value) { decode(family, key, value); },
+  const rocksdb::Status status = store_.for_each(
+      family, [&](base::Bytes key, base::Bytes value) { decode(family, key, value); },
       [&](const std::string& what) { finding(fmt::format("a part of {} cannot be read: {}", name(family), what)); });
   if (!status.ok()) finding(fmt::format("{} cannot be read to its end: {}", name(family), status.ToString()));
 }
@@ -271,155 +244,51 @@ void Check::references() {
 }
 
 void Check::finding(const std::string& what) {
-  if (++findings_ <= kFindingsShown) err_ << what << '\n';
+  if (++findings_ <= kFindingsShown) err_ << store_.translated(what) << '\n';
   if (findings_ == kFindingsShown) err_ << "(more findings are counted only)\n";
 }
 
-// --- export and import
-
-int export_all(Database& database, std::ostream& out, std::ostream& err) {
-  std::uint64_t left_out = 0;
-  const auto leave_out = [&](Family family, const std::string& why) {
-    ++left_out;
-    err << fmt::format("left out, of {}: {}\n", name(family), why);
-  };
-  const auto write = [&](Family family, base::Bytes key, base::Bytes value) {
-    if (const auto json = record_to_json(family, key, value)) {
-      out << json->dump() << '\n';
-    } else {
-      leave_out(family, json.error());
-    }
-  };
-  for (std::size_t i = 0; i < kFamilies; ++i) {
-    const auto family = static_cast<Family>(i);
-    if (family == Family::RunStates) continue;
-    const rocksdb::Status status =
-        family == Family::Runs
-            ? for_each_entry_in_runs(database, {[&](const EntryKey& key, base::Bytes record) {
-                                                  write(Family::Queue, entry_key(key), record);
-                                                },
-                                                [&](const std::string& what) { leave_out(family, what); }})
-            : for_each(
-                  database, family, [&](base::Bytes key, base::Bytes value) { write(family, key, value); },
-                  [&](const std::string& what) { leave_out(family, "all that stands in a damaged block: " + what); });
-    if (!status.ok()) {
-      ++left_out;
-      err << fmt::format("{} cannot be read to its end: {}\n", name(family), status.ToString());
-    }
-  }
-  out.flush();
-  if (!out) {
-    err << "The export is not complete: writing it failed. Is there room where it goes?\n";
-    return 1;
-  }
-  return left_out == 0 ? 0 : 1;
-}
-
-base::Result<std::uint64_t, std::string> import_lines(Database& database, std::istream& in) {
-  rocksdb::WriteBatch batch;
-  std::uint64_t number = 0;
-  std::string line;
-  boost::unordered_flat_set<std::string> once;
-  const auto write = [&](std::size_t at_least) -> base::Result<void, std::string> {
-    if (batch.GetDataSize() < at_least || batch.Count() == 0) return {};
-    const rocksdb::Status status = database.write(batch);
-    batch.Clear();
-    if (!status.ok()) return Err(explain(status, database.directory()));
-    return {};
-  };
-  while (std::getline(in, line)) {
-    ++number;
-    if (line.empty()) continue;
-    const auto json = nlohmann::ordered_json::parse(line, nullptr, false);
-    if (json.is_discarded()) return Err(fmt::format("Line {} is no JSON.", number));
-    const auto record = record_from_json(json);
-    if (!record) return Err(fmt::format("Line {} is no record of a store: {}.", number, record.error()));
-    // RocksDB forgets such keys only if they were written once.
-    if ((record->family == Family::Queue || record->family == Family::Messages) &&
-        !once.insert(fmt::format("{}{}", name(record->family), slice(record->key).ToStringView())).second) {
-      return Err(fmt::format("Line {} says again what an earlier line has said: each message may come once.", number));
-    }
-    batch.Put(database.family(record->family), slice(record->key), slice(record->value));
-    TRY_VOID(write(kWriteAtOnce));
-  }
-  TRY_VOID(write(0));
-  return number;
-}
-
-// What root has written belongs to whom the directory belongs to: the broker that runs as that user must read it. Files
-// only, and none that has another name elsewhere: who owns the directory may have put it there.
-void give_to_owner(const std::filesystem::path& directory, std::ostream& err) {
-  struct stat owner{};
-  if (::geteuid() != 0 || ::stat(directory.c_str(), &owner) != 0 || owner.st_uid == 0) return;
-  bool all = true;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    const int fd = ::open(entry.path().c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    struct stat file{};
-    const bool ours = fd >= 0 && ::fstat(fd, &file) == 0 && S_ISREG(file.st_mode) && file.st_nlink == 1;
-    all = ours && ::fchown(fd, owner.st_uid, owner.st_gid) == 0 && all;
-    if (fd >= 0) ::close(fd);
-  }
-  if (all && !error) return;
-  err << fmt::format(
-      "Not all files in {} could be given to the owner of the directory: see that the broker can read them.\n",
-      directory.string());
-}
+// --- repair
 
 int repair(const std::filesystem::path& directory, std::ostream& err) {
-  auto database = open_stopped(directory, Access::Write);
-  if (!database) {
-    err << database.error() << '\n';
+  const auto fails = [&](const std::string& why) {
+    err << why << '\n';
     return 1;
+  };
+  if (const auto there = expect_store(directory); !there) return fails(there.error());
+  if (broker_runs_on(directory)) {
+    return fails(fmt::format(
+        "A broker is running on the store in {}. Stop it first, or repair a copy: `vigilmq store backup` makes one.",
+        directory.string()));
   }
+  auto database =
+      Database::open({.directory = directory, .sync = Sync::Power, .give_up_behind_damage = true}, Access::Write);
+  if (!database) return fails(database.error());
   database->reset();
   give_to_owner(directory, err);
   err << fmt::format(
       "The store in {} can be opened. If its log was damaged, what stood behind the damage is gone. `vigilmq store "
-      "check` "
-      "and `vigilmq store inspect` say what is there.\n",
+      "check` and `vigilmq store inspect` say what is there.\n",
       directory.string());
-  return 0;
-}
-
-int import_all(const std::filesystem::path& directory, std::istream& in, std::ostream& err) {
-  std::error_code error;
-  if (std::filesystem::exists(directory, error) && !std::filesystem::is_empty(directory, error)) {
-    err << fmt::format("{} is not empty. Import into a new directory; what is there is left as it is.\n",
-                       directory.string());
-    return 1;
-  }
-  auto database = Database::open({.directory = directory, .sync = Sync::Power}, Access::Write);
-  if (!database) {
-    err << database.error() << '\n';
-    return 1;
-  }
-  const auto lines = import_lines(**database, in);
-  database->reset();
-  if (!lines) {
-    std::filesystem::remove_all(directory, error);
-    err << lines.error() << " Nothing was imported.\n";
-    return 1;
-  }
-  give_to_owner(directory, err);
-  err << fmt::format("{} lines imported into {}\n", *lines, directory.string());
   return 0;
 }
 
 }  // namespace
 
 int run(const ToolRequest& request, std::istream& in, std::ostream& out, std::ostream& err) {
-  if (request.command == ToolRequest::Command::Import) return import_all(request.directory, in, err);
-  if (request.command == ToolRequest::Command::Repair) return repair(request.directory, err);
-  const auto database = open_stopped(request.directory, Access::ReadOnly);
-  if (!database) {
-    err << database.error() << '\n';
+  using Command = ToolRequest::Command;
+  if (request.command == Command::Import) return import_store(request.directory, in, err);
+  if (request.command == Command::Repair) return repair(request.directory, err);
+  const auto store = StoreReader::open(request.directory);
+  if (!store) {
+    err << store.error() << '\n';
     return 1;
   }
   switch (request.command) {
-    case ToolRequest::Command::Inspect: return inspect(**database, out, err);
-    case ToolRequest::Command::Check: return Check(**database, out, err).run();
-    default: return export_all(**database, out, err);
+    case Command::Inspect: return inspect(**store, out, err);
+    case Command::Check: return Check(**store, out, err).run();
+    case Command::Backup: return back_up(**store, request.copy, out, err);
+    default: return export_store(**store, out, err);
   }
 }
 

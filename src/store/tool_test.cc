@@ -35,9 +35,12 @@ Result use(Command command, const std::filesystem::path& directory, const std::s
   std::istringstream in(input);
   std::ostringstream out;
   std::ostringstream err;
-  const int status = run({command, directory}, in, out, err);
+  const int status = run({command, directory, {}}, in, out, err);
   return {status, out.str(), err.str()};
 }
+
+// The last line of an export of so many records.
+std::string end_line(std::uint64_t records) { return to_json(ExportEnd{.records = records}).dump() + "\n"; }
 
 std::vector<std::string> sorted(const std::string& lines) {
   std::vector<std::string> all;
@@ -120,7 +123,7 @@ TEST(StoreTool, ImportsAllOrNothing) {
   const TempDirectory directory;
   const auto to = directory.path() / "to";
   const std::string good = R"({"kind":"unreleased","session":[1,2],"packetId":3})";
-  EXPECT_EQ(use(Command::Import, to, good + "\n{broken").err, "Line 2 is no JSON. Nothing was imported.\n");
+  EXPECT_EQ(use(Command::Import, to, good + "\n{broken\n").err, "Line 2 is no JSON. Nothing was imported.\n");
   EXPECT_FALSE(std::filesystem::exists(to));
   for (const char* bad :
        {R"({"kind":"no such"})", R"({"kind":"unreleased"})", R"({"kind":"unreleased","session":[1],"packetId":3})",
@@ -131,6 +134,61 @@ TEST(StoreTool, ImportsAllOrNothing) {
     EXPECT_EQ(result.status, 1) << bad;
     EXPECT_NE(result.err.find("Line 2 is no record of a store"), std::string::npos) << bad << result.err;
   }
+}
+
+// The export ends with a line that counts what came before; nothing is imported without it.
+TEST(StoreTool, ImportsWholeExportsOnly) {
+  const TempDirectory directory;
+  const auto to = directory.path() / "to";
+  const auto empty = directory.path() / "empty";
+  std::filesystem::create_directory(empty);
+  fill(directory.path() / "from");
+  const std::string whole = use(Command::Export, directory.path() / "from").out;
+  const std::size_t end = whole.rfind('\n', whole.size() - 2) + 1;
+  const std::string records = whole.substr(0, end);
+  const auto count = static_cast<std::uint64_t>(std::count(records.begin(), records.end(), '\n'));
+  ASSERT_EQ(whole.substr(end), end_line(count));
+  const std::string first = whole.substr(0, whole.find('\n') + 1);
+  const std::pair<std::string, std::string> bad[] = {
+      {"", "The input is empty"},
+      {records, "without the line that ends every export"},
+      {first, fmt::format("append this line: {}", end_line(1).substr(0, end_line(1).size() - 1))},
+      {whole.substr(0, end - 5), "is no JSON: the input was cut short there"},
+      {whole.substr(0, whole.size() - 5), "is no JSON: the input was cut short there"},
+      {whole.substr(first.size()), fmt::format("had {} records, and the input has {}", count, count - 1)},
+      {first + whole, fmt::format("had {} records, and the input has {}", count, count + 1)},
+      {whole + first, "stands behind the line that ends the export"},
+      {whole + whole, "stands behind the line that ends the export"},
+      {records + R"({"kind":"end","format":"another","records":1,"leftOut":0})", "is of the form \"another\""},
+      {records + R"({"kind":"end"})", "does not end an export"},
+  };
+  for (const auto& [input, said] : bad) {
+    const Result result = use(Command::Import, to, input);
+    EXPECT_EQ(result.status, 1) << said;
+    EXPECT_NE(result.err.find(said), std::string::npos) << said << "\n" << result.err;
+    EXPECT_TRUE(result.err.ends_with("Nothing was imported.\n")) << result.err;
+    EXPECT_FALSE(std::filesystem::exists(to)) << said;
+  }
+  EXPECT_EQ(use(Command::Import, empty, records).status, 1);
+  EXPECT_TRUE(std::filesystem::is_empty(empty));
+  const Result imported = use(Command::Import, empty, whole);
+  EXPECT_EQ(imported.status, 0) << imported.err;
+  EXPECT_EQ(imported.err, fmt::format("{} records imported into {}\n", count, empty.string()));
+  EXPECT_FALSE(std::filesystem::exists(empty / kImportDirectory));
+  EXPECT_EQ(use(Command::Check, empty).status, 0);
+}
+
+// An import that is at work, or was killed, leaves nothing that is taken for a store, not even for an empty one.
+TEST(StoreTool, AnImportThatIsNotOverIsNoStore) {
+  const TempDirectory directory;
+  {
+    Driver(directory.path() / kImportDirectory).start().write({session(1, "a")});
+  }
+  EXPECT_NE(use(Command::Check, directory.path()).err.find("There is no store in"), std::string::npos);
+  EXPECT_NE(use(Command::Import, directory.path(), end_line(0)).err.find("is not empty"), std::string::npos);
+  const auto refused = RocksdbStore::open({.directory = directory.path()});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_NE(refused.error().find("`vigilmq store import` is at work there"), std::string::npos) << refused.error();
 }
 
 TEST(StoreTool, ChecksASoundStore) {
@@ -210,14 +268,16 @@ TEST(StoreTool, ExportsWhatIsReadable) {
   EXPECT_EQ(exported.status, 1);
   EXPECT_NE(exported.err.find("left out, of queue"), std::string::npos) << exported.err;
   const TempDirectory parent;
-  EXPECT_EQ(use(Command::Import, parent.path() / "new", exported.out).status, 0);
+  const Result imported = use(Command::Import, parent.path() / "new", exported.out);
+  EXPECT_EQ(imported.status, 0) << imported.err;
+  EXPECT_NE(imported.err.find("could not be read when they were exported, and are lost"), std::string::npos);
   Driver store(parent.path() / "new");
   const Contents contents = store.recover();
   EXPECT_GT(contents.sessions.at("a").queued, kMessages - 100);
   EXPECT_LT(contents.sessions.at("a").queued, kMessages);
   EXPECT_EQ(contents.sessions.at("b").queued, 1U);
   // The same message twice would come back from the dead.
-  std::string twice = exported.out;
+  std::string twice = exported.out.substr(0, exported.out.rfind("{\"kind\":\"end\""));
   twice += exported.out.substr(exported.out.find(R"({"kind":"queued")"));
   const Result again = use(Command::Import, parent.path() / "other", twice);
   EXPECT_EQ(again.status, 1);
@@ -281,7 +341,8 @@ TEST(StoreTool, FindsRunsThatCannotBe) {
   EXPECT_EQ(store.load({.key = session_key(1), .most = 100, .most_bytes = 1'000'000}).messages.size(), 62U);
 }
 
-TEST(StoreTool, SaysThatABrokerRuns) {
+// To repair is to write; all else reads what the store is at one moment.
+TEST(StoreTool, RepairsNothingUnderARunningBroker) {
   const TempDirectory directory;
   fill(directory.path());
   // Locks are those of a process, so it takes another one to hold it.
@@ -302,9 +363,13 @@ TEST(StoreTool, SaysThatABrokerRuns) {
   char byte = 'n';
   ASSERT_EQ(::read(ready[0], &byte, 1), 1);
   ASSERT_EQ(byte, 'y');
-  const Result result = use(Command::Inspect, directory.path());
+  const Result result = use(Command::Repair, directory.path());
+  const Result inspected = use(Command::Inspect, directory.path());
+  const Result exported = use(Command::Export, directory.path());
   ::close(done[1]);
   ::waitpid(child, nullptr, 0);
+  EXPECT_EQ(inspected.status, 0) << inspected.err;
+  EXPECT_EQ(exported.status, 0) << exported.err;
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("A broker is running"), std::string::npos) << result.err;
 }
@@ -314,6 +379,32 @@ TEST(StoreTool, SaysThatThereIsNoStore) {
   const Result result = use(Command::Check, directory.path());
   EXPECT_EQ(result.status, 1);
   EXPECT_NE(result.err.find("There is no store in"), std::string::npos);
+  EXPECT_NE(use(Command::Repair, directory.path()).err.find("There is no store in"), std::string::npos);
+  EXPECT_NE(use(Command::Export, directory.path() / "nowhere").err.find("There is no store in"), std::string::npos);
+}
+
+// As another user than the one whom the directory belongs to. Root may read everything, so root becomes nobody.
+TEST(StoreTool, SaysThatItMayNotRead) {
+  const TempDirectory directory;
+  fill(directory.path() / "store");
+  std::filesystem::permissions(directory.path() / "store", std::filesystem::perms::none);
+  constexpr uid_t kNobody = 65'534;
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(directory.path().c_str(), kNobody, kNobody), 0);
+    ASSERT_EQ(::seteuid(kNobody), 0);
+  }
+  const Result checked = use(Command::Check, directory.path() / "store");
+  const Result repaired = use(Command::Repair, directory.path() / "store");
+  const Result imported = use(Command::Import, directory.path() / "store", end_line(0));
+  if (::getuid() == 0) {
+    ASSERT_EQ(::seteuid(0), 0);
+  }
+  std::filesystem::permissions(directory.path() / "store", std::filesystem::perms::owner_all);
+  for (const Result& result : {checked, repaired, imported}) {
+    EXPECT_EQ(result.status, 1);
+    EXPECT_NE(result.err.find("permission denied"), std::string::npos) << result.err;
+    EXPECT_NE(result.err.find((directory.path() / "store").string()), std::string::npos) << result.err;
+  }
 }
 
 // A store of every format that was ever released opens, and holds what was put into it.
@@ -321,10 +412,11 @@ void open_store_of(const std::string& version) {
   const TempDirectory directory;
   const std::filesystem::path released = std::filesystem::path(VIGIL_SOURCE_DIR) / "test/store" / version;
   std::filesystem::copy(released / "store", directory.path() / "store", std::filesystem::copy_options::recursive);
-  // As it is it can be read, and is exported as it was then.
+  // As it is it can be read, and is exported as it was then, when the line at the end did not exist.
   std::ifstream lines(released / "export.jsonl");
   const std::string expected((std::istreambuf_iterator<char>(lines)), std::istreambuf_iterator<char>());
-  EXPECT_EQ(use(Command::Export, directory.path() / "store").out, expected);
+  const auto records = static_cast<std::uint64_t>(std::count(expected.begin(), expected.end(), '\n'));
+  EXPECT_EQ(use(Command::Export, directory.path() / "store").out, expected + end_line(records));
   EXPECT_EQ(use(Command::Check, directory.path() / "store").status, 0);
   Driver store(directory.path() / "store");
   const Contents contents = store.recover();
