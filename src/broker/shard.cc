@@ -216,8 +216,6 @@ void Shard::log(LogLevel level, std::string_view event, std::string message,
   effects_.log.push_back({level, event, std::move(message), std::move(fields)});
 }
 
-bool Shard::logs(LogLevel level) const { return level >= log_from_; }
-
 void Shard::wall_clock(std::int64_t unix_ms, base::Instant now) {
   wall_ms_ = unix_ms;
   wall_at_ = now;

@@ -44,6 +44,8 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
     const bool too_much = handled++ >= most || retained_work_ - delivered_before > kMostRetainedAPacket;
     pending.reasons.push_back(too_much ? ReasonCode::QuotaExceeded
                                        : subscribe_one(c.session, s, c, entry, subscription_id, now));
+    const ReasonCode result = pending.reasons.back();
+    if (logs(LogLevel::Debug) || mqtt::is_failure(result)) log_subscribed(c, entry.filter, result, now);
   }
   // The answer leaves when every shard knows what to send here: a message published after the SUBACK is not missed.
   // That holds for a filter that another subscription here has asked for already, too: the others may not have heard of
@@ -117,6 +119,7 @@ bool Shard::send_suback(const PendingSubAck& pending) {
   answer.packet_id = pending.packet_id;
   answer.reasons = pending.reasons;
   if (!fits(*c, answer)) return false;
+  if (logs(LogLevel::Trace)) trace(*c, "to", answer);
   mqtt::encode_suback(control_lane(pending.connection, *c), c->version, answer);
   return true;
 }
@@ -174,6 +177,7 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
       answer.reasons.push_back(drop_subscription(c.session, s, *filter, text) ? ReasonCode::Success
                                                                               : ReasonCode::NoSubscriptionExisted);
     }
+    if (logs(LogLevel::Debug)) log_unsubscribed(c, text, answer.reasons.back());
   }
   if (!fits(c, answer)) return std::unexpected(answer_too_large());
   std::vector<std::uint8_t> bytes;

@@ -77,7 +77,11 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
   info.listener = config.name;
   info.loopback = is_loopback(accepted.peer);
   info.allow_anonymous = info.loopback || config_->allow_anonymous_remote;
-  info.over_quota = over_total || over_listener;
+  if (over_total) {
+    info.over_quota = broker::OverQuota::Broker;
+  } else if (over_listener) {
+    info.over_quota = broker::OverQuota::Listener;
+  }
   info.socket = id.value();
   peer.connection = core_.opened(std::move(info), now_);
 }

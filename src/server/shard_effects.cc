@@ -24,6 +24,7 @@ constexpr base::Duration kRelaxEvery = base::seconds(2);
 
 LogLevel log_level(broker::LogLevel level) {
   switch (level) {
+    case broker::LogLevel::Trace: return LogLevel::Trace;
     case broker::LogLevel::Debug: return LogLevel::Debug;
     case broker::LogLevel::Info: return LogLevel::Info;
     case broker::LogLevel::Warn: return LogLevel::Warn;
@@ -190,7 +191,7 @@ void Shard::answer_auth() {
 
 broker::LogLevel Shard::lowest_logged() const {
   using enum broker::LogLevel;
-  for (const broker::LogLevel level : {Debug, Info, Warn}) {
+  for (const broker::LogLevel level : {Trace, Debug, Info, Warn}) {
     if (context_.log.enabled(log_level(level))) return level;
   }
   return Error;
