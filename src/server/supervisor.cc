@@ -369,6 +369,10 @@ bool Supervisor::drain() {
   while (shards_->open_connections() > 0) {
     if (!wait_a_moment(drain_end_)) return false;
   }
+  // Those who were still sending read the last words; the shards bound how long that may be.
+  const base::Instant linger_until = io::monotonic_now() + (drain_end_ - io::monotonic_now()) / 2;
+  while (shards_->lingering() > 0 && wait_a_moment(linger_until)) {
+  }
   shards_->command(Command::Exit);
   if (!wait_settled()) return false;
   shards_->join();
