@@ -16,6 +16,13 @@ Departure refused(ReasonCode code, std::string_view field, std::string_view deta
   return {.cause = DisconnectReason::ConnectionRefused, .code = code, .field = field, .detail = detail};
 }
 
+// Of a will, whose topic says more than anything else.
+Departure refused_will(ReasonCode code, std::string_view field, std::string_view detail, const mqtt::Will& will) {
+  Departure departure = refused(code, field, detail);
+  departure.text = fmt::format("{}: {} (the will's topic is {})", field, detail, printable(will.topic));
+  return departure;
+}
+
 // As mosquitto writes it in its log: p1, p2 and p5.
 int protocol_number(Version version) {
   switch (version) {
@@ -75,18 +82,19 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
   if (packet.will) {
     const mqtt::Will& will = *packet.will;
     if (static_cast<std::uint8_t>(will.qos) > limits().maximum_qos) {
-      return std::unexpected(refused(ReasonCode::QoSNotSupported, "Will QoS", "above the maximum QoS"));
+      return std::unexpected(refused_will(ReasonCode::QoSNotSupported, "Will QoS", "above mqtt.maximum_qos", will));
     }
     if (will.retain && !limits().retain_available) {
-      return std::unexpected(
-          refused(ReasonCode::RetainNotSupported, "Will Retain", "retained messages are switched off"));
+      return std::unexpected(refused_will(ReasonCode::RetainNotSupported, "Will Retain",
+                                          "retained messages are switched off: mqtt.retain_available", will));
     }
     if (mqtt::topic_levels(will.topic) > limits().max_topic_levels) {
       return std::unexpected(
-          refused(ReasonCode::TopicNameInvalid, "Will Topic", "more levels than limits.max_topic_levels"));
+          refused_will(ReasonCode::TopicNameInvalid, "Will Topic", "more levels than limits.max_topic_levels", will));
     }
     if (!may_publish({packet.client_id, packet.user_name.value_or(""), c.loopback}, will.topic)) {
-      return std::unexpected(refused(ReasonCode::NotAuthorized, "Will Topic", "this client may not publish there"));
+      return std::unexpected(
+          refused_will(ReasonCode::NotAuthorized, "Will Topic", "this client may not publish there", will));
     }
   }
   if (!v5 && setup_.keep_alive.max_s > 0 && setup_.keep_alive.over_max_v3 == OverMaxV3::Reject &&
@@ -95,7 +103,8 @@ Shard::Step Shard::check_connect(const Connection& c, const mqtt::Connect& packe
   }
   if (!c.opening().peer.allow_anonymous && !packet.properties.has(Property::AuthenticationMethod)) {
     return std::unexpected(
-        refused(ReasonCode::NotAuthorized, "User Name", "anonymous access is not allowed on this listener"));
+        refused(ReasonCode::NotAuthorized, "User Name",
+                "anonymous access is not allowed on this listener: security.allow_anonymous_remote"));
   }
   return {};
 }
@@ -120,8 +129,14 @@ Shard::Step Shard::begin_authentication(ConnectionId id, Connection& c, const mq
 // Quota and policy: what depends on what is there already.
 Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Instant now) {
   // Who takes over its own old connection adds none.
-  if (c.opening().peer.over_quota && (existing == nullptr || !existing->connected())) {
-    return std::unexpected(refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached"));
+  const PeerInfo& peer = c.opening().peer;
+  if (peer.over_quota != OverQuota::No && (existing == nullptr || !existing->connected())) {
+    Departure full = refused(ReasonCode::QuotaExceeded, "", "limits.max_connections is reached");
+    if (peer.over_quota == OverQuota::Listener) {
+      full.detail = "the listener's max_connections is reached";
+      full.text = fmt::format("listener \"{}\": max_connections is reached", printable(peer.listener));
+    }
+    return std::unexpected(std::move(full));
   }
   // Two CONNECTs may reach their home shard in another order than they were read in: the later one stays.
   if (existing != nullptr && existing->connected() &&
@@ -146,7 +161,7 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
     const PresenceRecord* record = presence_.find(existing->presence);
     if (record != nullptr && record->past().flapping.held_until() > now) {
       return std::unexpected(refused(ReasonCode::ConnectionRateExceeded, "Client Identifier",
-                                     "two clients fight over this id: held off for a while"));
+                                     "two clients fight over this id: held off for a while (flapping.hold_off)"));
     }
   }
   return {};
@@ -329,6 +344,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
 
   c.opened();
   answer.session_present = session_present;
+  if (logs(LogLevel::Trace)) trace(c, "to", answer);
   mqtt::encode_connack(control_lane(id, c), c.version, answer);
   if (session_present) {
     members_came_or_went(s);

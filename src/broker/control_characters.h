@@ -19,7 +19,7 @@ std::optional<Departure> refused_control_characters(const Packet& packet, const 
                    .code = found->code,
                    .field = found->field,
                    .detail = "holds control characters, which mqtt.control_characters refuses",
-                   .text = found->text};
+                   .name = found->text};
 }
 
 }  // namespace vigil::broker

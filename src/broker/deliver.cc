@@ -404,6 +404,11 @@ Shard::Sent Shard::send_publish(ConnectionId id, Connection& c, const MessagePtr
   }
   if (!shared) out.bytes(m.payload());
   CHECK(out.at == room + copied);
+  if (logs(LogLevel::Trace)) {
+    std::vector<std::uint8_t> packet(room, room + copied);
+    if (shared) packet.insert(packet.end(), m.payload().begin(), m.payload().end());
+    trace_sent(c, packet, m.topic());
+  }
   count(c, &Connection::packets_sent, 1);
   ++stats_.messages_sent;
   ++stats_.publish_sent;

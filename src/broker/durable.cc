@@ -271,6 +271,7 @@ void Shard::hold(ConnectionId id, Connection& c, std::uint64_t batch) {
 
 void Shard::answer_when_stored(ConnectionId id, Connection& c, std::uint64_t needs, base::Bytes packet) {
   if (needs <= stored_) {
+    if (logs(LogLevel::Trace)) trace_sent(c, packet);
     auto& out = control_lane(id, c);
     out.insert(out.end(), packet.begin(), packet.end());
     return;
@@ -313,6 +314,7 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     Connection* c = connections_.find(answer_due.connection);
     if (c == nullptr) continue;
     answered(answer_due.connection);
+    if (logs(LogLevel::Trace)) trace_sent(*c, answer_due.packet);
     auto& out = control_lane(answer_due.connection, *c);
     out.insert(out.end(), answer_due.packet.begin(), answer_due.packet.end());
   }

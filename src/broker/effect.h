@@ -17,15 +17,18 @@
 
 namespace vigil::broker {
 
+// Which bound on the number of connections an accepted connection exceeds.
+enum class OverQuota : std::uint8_t { No, Broker, Listener };
+
 // What the core is told of a connection when it is accepted.
 struct PeerInfo {
   std::string address;   // "192.0.2.7:50123"
   std::string listener;  // name
   bool loopback = false;
   bool allow_anonymous = false;
-  bool over_quota = false;   // more connections than allowed: its CONNECT is refused
-  bool proxied = false;      // what TCP says is about the proxy in between
-  std::uint64_t socket = 0;  // the caller's own handle, handed back in effects
+  OverQuota over_quota = OverQuota::No;  // its CONNECT is refused, unless it takes its own connection over
+  bool proxied = false;                  // what TCP says is about the proxy in between
+  std::uint64_t socket = 0;              // the caller's own handle, handed back in effects
 };
 
 // Offer `last_bytes` to the socket once, without waiting, and close it. The connection's id is stale already.
@@ -55,7 +58,7 @@ struct TcpTimeout {
   std::uint32_t keep_alive_s = 0;
 };
 
-enum class LogLevel : std::uint8_t { Debug, Info, Warn, Error };
+enum class LogLevel : std::uint8_t { Trace, Debug, Info, Warn, Error };
 
 struct LogLine {
   LogLevel level = LogLevel::Info;

@@ -13,10 +13,11 @@ using mqtt::ReasonCode;
 using mqtt::Version;
 
 std::string what_happened(const Departure& departure) {
+  if (!departure.text.empty()) return ": " + departure.text;
   if (departure.field.empty() && departure.detail.empty()) return {};
   if (departure.field.empty()) return ": " + std::string(departure.detail);
-  if (departure.text.empty()) return fmt::format(": {}: {}", departure.field, departure.detail);
-  return fmt::format(": {}: {}: \"{}\"", departure.field, departure.detail, printable(departure.text));
+  if (departure.name.empty()) return fmt::format(": {}: {}", departure.field, departure.detail);
+  return fmt::format(": {}: {}: \"{}\"", departure.field, departure.detail, printable(departure.name));
 }
 
 }  // namespace
@@ -47,6 +48,7 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
       if (c.maximum_packet_size > 0 && mqtt::encoded_size(c.version, packet) > c.maximum_packet_size)
         packet.properties = {};
     }
+    if (logs(LogLevel::Trace)) trace(c, "to", packet);
     mqtt::encode_disconnect(control_lane(id, c), c.version, packet);
   }
 
@@ -80,10 +82,14 @@ void Shard::leave(ConnectionId id, const Departure& departure, base::Instant now
   ++stats_.clients_disconnected;
 
   if (const LogLevel level = ending.client_fault ? LogLevel::Warn : LogLevel::Info; logs(level)) {
+    // Where silence is the reason, or may be a part of it.
+    std::string silence;
+    if (departure.cause == DisconnectReason::KeepAliveTimeout || now >= c.keep_alive.at_risk_from()) {
+      silence = fmt::format(" (silent for {} ms)", std::chrono::duration_cast<base::milliseconds>(silent).count());
+    }
     log(level, "client_disconnected",
-        fmt::format("Client {} [{}] disconnected: {}{} (silent for {} ms).", printable(s.client_id),
-                    record.address.view(), name(departure.cause), what_happened(departure),
-                    std::chrono::duration_cast<base::milliseconds>(silent).count()),
+        fmt::format("Client {} at {} disconnected: {}{}{}.", printable(s.client_id), record.address.view(),
+                    name(departure.cause), what_happened(departure), silence),
         {{"clientId", s.client_id.str()},
          {"clientIpAdr", record.address.str()},
          {"disconnectReason", std::string(name(departure.cause))}});
@@ -112,20 +118,16 @@ void Shard::refuse(ConnectionId id, Connection& c, const Departure& departure, b
       const std::string reason_string = what_happened(departure).erase(0, 2);
       if (!reason_string.empty()) answer.properties.set_text(Property::ReasonString, reason_string);
       if (!fits(c, answer)) answer.properties = {};
-      if (fits(c, answer)) mqtt::encode_connack(control_lane(id, c), c.version, answer);
+      if (fits(c, answer)) {
+        if (logs(LogLevel::Trace)) trace(c, "to", answer);
+        mqtt::encode_connack(control_lane(id, c), c.version, answer);
+      }
     }
   }
   ++stats_.connects_refused;
-  // Who is refused can come again at once: the log is not theirs to fill.
-  constexpr std::uint32_t kMostLinesASecond = 100;
-  if (now - refusals_window_ >= base::seconds(1)) {
-    refusals_window_ = now;
-    refusals_in_window_ = 0;
-  }
-  const bool say = ++refusals_in_window_ <= kMostLinesASecond;
   const bool quiet =
       departure.cause == DisconnectReason::ConnectionClosed || departure.cause == DisconnectReason::ServerShutdown;
-  if (say) {
+  if (may_log_refusal(now)) {
     std::vector<std::pair<std::string_view, std::string>> fields = {
         {"clientIpAdr", c.opening().peer.address}, {"disconnectReason", std::string(name(departure.cause))}};
     std::string as;

@@ -5,7 +5,9 @@
 #include <fmt/format.h>
 
 #include "broker/control_characters.h"
+#include "broker/foreign_protocol.h"
 #include "broker/shard.h"
+#include "mqtt/describe.h"
 
 namespace vigil::broker {
 namespace {
@@ -55,7 +57,42 @@ Departure Shard::malformed(const mqtt::DecodeError& error) {
           .code = error.code,
           .field = error.field,
           .detail = error.detail,
-          .text = error.text};
+          .name = error.text};
+}
+
+// What begins at `bytes` is no packet, or one that is too large. Of the first packet of a connection: perhaps somebody
+// speaks another protocol.
+Departure Shard::bad_header(Connection& c, base::Bytes bytes, const mqtt::DecodeError& error) const {
+  const bool connecting = c.state == Connection::State::AwaitingConnect;
+  Departure departure = malformed(error);
+  if (error.code != ReasonCode::PacketTooLarge) {
+    if (connecting) departure.text = foreign_protocol(bytes);
+    return departure;
+  }
+  if (connecting) {
+    if (departure.text = foreign_protocol(bytes); !departure.text.empty()) return departure;
+  }
+  const auto header = mqtt::decode_header(bytes, UINT32_MAX, framing_of(c));
+  if (!header || !*header) return departure;
+  if (connecting && (*header)->type == PacketType::Connect) {
+    // Its beginning tells how to answer.
+    if (const auto version = mqtt::peek_version(bytes.subspan((*header)->header_size))) {
+      c.version = *version;
+      departure.cause = DisconnectReason::ConnectionRefused;
+    }
+  }
+  departure.text = fmt::format(
+      "{}: a {} of {} bytes is too large: {} is {}", error.field, mqtt::packet_name((*header)->type), (*header)->size(),
+      connecting && limits().max_connect_size < limits().max_packet_size ? "limits.max_connect_size"
+                                                                         : "limits.max_packet_size",
+      max_packet_size(connecting));
+  return departure;
+}
+
+Departure Shard::not_a_connect(base::Bytes bytes) {
+  Departure departure = protocol_error("packet type", "the first packet is not a CONNECT");
+  departure.text = foreign_protocol(bytes);
+  return departure;
 }
 
 void Shard::heard(Connection& c, base::Instant now) {
@@ -126,11 +163,11 @@ void Shard::process(ConnectionId id, base::Bytes bytes, base::Instant now) {
     const bool connecting = c->state == Connection::State::AwaitingConnect;
     const auto header = mqtt::decode_header(bytes, max_packet_size(connecting), framing_of(*c));
     if (!header) {
-      leave(id, malformed(header.error()), now);
+      leave(id, bad_header(*c, bytes, header.error()), now);
       return;
     }
     if (connecting && (*header) && (*header)->type != PacketType::Connect) {
-      leave(id, protocol_error("packet type", "the first packet is not a CONNECT"), now);
+      leave(id, not_a_connect(bytes), now);
       return;
     }
     if (!*header || (*header)->size() > bytes.size()) {
@@ -269,12 +306,16 @@ Shard::Step Shard::first_packet(ConnectionId id, const mqtt::FrameHeader& header
   const auto packet = mqtt::decode_connect(header, body);
   if (!packet) {
     Departure departure = malformed(packet.error());
+    // (The first bytes of TLS look like the header of a CONNECT.)
+    departure.text = foreign_protocol({frame.data(), frame.size() + rest.size()});
+    if (!departure.text.empty()) return std::unexpected(std::move(departure));
     departure.cause = DisconnectReason::ConnectionRefused;
     c.version = mqtt::peek_version(body).value_or(mqtt::Version::V311);
     return std::unexpected(std::move(departure));
   }
   c.version = packet->version;
   c.bridge = packet->bridge;
+  if (logs(LogLevel::Trace)) trace(c, "from", *packet);
   c.maximum_packet_size = packet->properties.number_or(Property::MaximumPacketSize, 0);
   Step step = check_connect(c, *packet, now);
   if (step && packet->properties.has(Property::AuthenticationMethod)) {
@@ -291,6 +332,7 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
                           base::Instant now) {
   using enum PacketType;
   const mqtt::Sender from = mqtt::Sender::Client;
+  if (logs(LogLevel::Trace)) trace_received(c, header, body);
   if (c.state == Connection::State::Authenticating && header.type != Auth && header.type != Disconnect) {
     return std::unexpected(protocol_error("packet type", "authentication has not finished"));
   }
@@ -314,6 +356,7 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
                       [&](const mqtt::Unsubscribe& packet) { return unsubscribe(id, c, packet, now); });
     // decode_header() has seen that it has no body.
     case PingReq: {
+      if (logs(LogLevel::Trace)) trace(c, "to", mqtt::PingResp{});
       auto& out = control_lane(id, c);
       out.push_back(0xD0);
       out.push_back(0x00);
@@ -426,6 +469,7 @@ void Shard::authenticated(ConnectionId id, AuthVerdict verdict, base::Instant no
     leave(id, departure, now);
     return;
   }
+  if (logs(LogLevel::Trace)) trace(*c, "to", answer);
   mqtt::encode_auth(control_lane(id, *c), c->version, answer);
   if (done) c->reauthenticating = false;
 }

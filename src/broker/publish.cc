@@ -60,10 +60,12 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     }
   }
   if (static_cast<std::uint8_t>(packet.qos) > limits().maximum_qos) {
-    return std::unexpected(illegal(ReasonCode::QoSNotSupported, "QoS", "above the Maximum QoS of the broker"));
+    return std::unexpected(
+        illegal(ReasonCode::QoSNotSupported, "QoS", "above the Maximum QoS of the broker: mqtt.maximum_qos"));
   }
   if (packet.retain && !limits().retain_available) {
-    return std::unexpected(illegal(ReasonCode::RetainNotSupported, "RETAIN", "retained messages are switched off"));
+    return std::unexpected(
+        illegal(ReasonCode::RetainNotSupported, "RETAIN", "retained messages are switched off: mqtt.retain_available"));
   }
   const bool acked = packet.qos != QoS::AtMostOnce;
   const bool exactly_once = packet.qos == QoS::ExactlyOnce;
@@ -93,6 +95,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   if (!allowed && s.may_read_clients && limits().sys_clients_enabled && clears_a_state(packet))
     return forget_asked(id, c, packet, answer, now);
   if (!allowed || too_deep) {
+    log_not_published(c, packet.topic, allowed ? ReasonCode::TopicNameInvalid : ReasonCode::NotAuthorized, now);
     ++stats_.publish_dropped;
     answer.outcome = Outcome::Taken;
     // A 3.x client cannot be told. It is not to believe that the message is on its way, so its connection ends, unless
@@ -140,6 +143,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   // the first be lost.
   JointScope scope(*this, exactly_once && s.durable && setup_.shards > 1);
   const Routed routed = route(Message::make(spec), token, now);
+  if (routed.outcome == Outcome::NoSubscriber && logs(LogLevel::Debug)) log_nobody(c, packet.topic, packet.retain);
   if (!acked) return {};
   if (exactly_once) take_exactly_once(s, packet.packet_id);
   answer.outcome = routed.outcome;
@@ -267,6 +271,9 @@ void Shard::send_ack(ConnectionId id, Connection& c, PacketType type, mqtt::Pack
   out.push_back(static_cast<std::uint8_t>(packet_id >> 8U));
   out.push_back(static_cast<std::uint8_t>(packet_id & 0xFFU));
   if (with_reason) out.push_back(static_cast<std::uint8_t>(reason));
+  if (logs(LogLevel::Trace))
+    trace(c, "to",
+          mqtt::Ack{.type = type, .packet_id = packet_id, .reason = with_reason ? reason : ReasonCode::Success});
 }
 
 Position Shard::next_position(base::Instant now) {

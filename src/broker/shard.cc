@@ -220,8 +220,6 @@ void Shard::log(LogLevel level, std::string_view event, std::string message,
   effects_.log.push_back({level, event, std::move(message), std::move(fields)});
 }
 
-bool Shard::logs(LogLevel level) const { return level >= log_from_; }
-
 void Shard::store_time(std::int64_t store_ms, base::Instant now) {
   store_ms_ = store_ms;
   store_ms_at_ = now;

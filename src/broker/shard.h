@@ -10,6 +10,7 @@
 //   shard_mail.cc     what other shards say
 //   system_topics.cc  $SYS
 //   durable.cc        what outlives the process: changes, joint changes, paging, recovery
+//   packet_log.cc     what the log says of single packets
 //
 // Private to the folder: the world outside sees ShardCore.
 #pragma once
@@ -62,7 +63,8 @@ struct Departure {
   std::optional<mqtt::ReasonCode> code;  // instead of the table's
   std::string_view field;                // of a protocol error: where in the packet
   std::string_view detail;               // and what; literals
-  std::string_view text;                 // the name in the packet that is wrong; borrowed for the call
+  std::string_view name;                 // the name in the packet that is wrong; borrowed for the call
+  std::string text;                      // said to people instead of field and detail, where a literal cannot say it
   std::string_view client_id;            // of a refused CONNECT that was read; borrowed for the call
   std::string reason_string;             // for the client, where it wants one
   std::optional<base::TcpEvidence> evidence;
@@ -130,7 +132,7 @@ class Shard {
   void to_send(ConnectionId id, Connection& c);
   std::vector<std::uint8_t>& control_lane(ConnectionId id, Connection& c);
   void output_drained(ConnectionId id, Connection& c, base::Instant now);
-  bool logs(LogLevel level) const;
+  bool logs(LogLevel level) const { return level >= log_from_; }
   void log(LogLevel level, std::string_view event, std::string message,
            std::vector<std::pair<std::string_view, std::string>> fields = {});
   template <class T>
@@ -167,6 +169,8 @@ class Shard {
   Step auth_packet(ConnectionId id, Connection& c, const mqtt::Auth& packet);
   void heard(Connection& c, base::Instant now);
   static Departure malformed(const mqtt::DecodeError& error);
+  Departure bad_header(Connection& c, base::Bytes bytes, const mqtt::DecodeError& error) const;
+  static Departure not_a_connect(base::Bytes bytes);
 
   // --- connect.cc
   Step check_connect(const Connection& c, const mqtt::Connect& packet, base::Instant now);
@@ -381,6 +385,18 @@ class Shard {
   void interest_applied_by(ShardId other, std::uint64_t told, base::Instant now);
   void interest_of_others(ShardId from, const InterestMail& mail);
 
+  // --- packet_log.cc
+  // One line a packet at the level trace. Callers ask logs(LogLevel::Trace) first: that is all it costs when off.
+  void trace_received(const Connection& c, const mqtt::FrameHeader& header, base::Bytes body);
+  void trace_sent(const Connection& c, base::Bytes packet, std::string_view topic = {});  // `topic`: of a PUBLISH
+  void trace(const Connection& c, std::string_view direction, const mqtt::Packet& packet);
+  std::string_view name_of(const Connection& c) const;
+  bool may_log_refusal(base::Instant now);
+  void log_subscribed(const Connection& c, std::string_view filter, mqtt::ReasonCode result, base::Instant now);
+  void log_unsubscribed(const Connection& c, std::string_view filter, mqtt::ReasonCode result);
+  void log_not_published(const Connection& c, std::string_view topic, mqtt::ReasonCode why, base::Instant now);
+  void log_nobody(const Connection& c, std::string_view topic, bool retained);
+
   // --- timers.cc
   void connection_timer(ConnectionId id, base::Instant now);
   void watch_unfinished(ConnectionId id, Connection& c, base::Instant since);
@@ -431,7 +447,7 @@ class Shard {
   ShardSetup setup_;
   base::Instant start_;
   base::Random random_;
-  LogLevel log_from_ = LogLevel::Debug;
+  LogLevel log_from_ = LogLevel::Info;
   base::TimerWheel wheel_;
   Effects effects_;
 

@@ -69,6 +69,10 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
     // need.
     ReasonCode reason = handled++ >= most ? too_many_subscriptions(c, s, "limits.max_subscriptions_per_session")
                                           : subscribe_one(c, s, entry, subscription_id, pending.wishes);
+    // (Too many are said once a connection.)
+    if (logs(LogLevel::Debug) || (mqtt::is_failure(reason) && reason != ReasonCode::QuotaExceeded)) {
+      log_subscribed(c, entry.filter, reason, now);
+    }
     if (c.version == mqtt::Version::V31 && is_failure(reason)) {
       // 3.1 has no failure in SUBACK. What is not authorised is acknowledged (3.8 of 3.1) and nothing comes of it; any
       // other refusal would be taken for a subscription that works.
@@ -76,7 +80,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
         const bool many = s.subscriptions.size() >= most || handled > most;
         Departure departure = cannot_be_told(
             reason, many ? "more than limits.max_subscriptions_per_session" : "limits.max_subscriptions is reached");
-        departure.text = entry.filter;
+        departure.name = entry.filter;
         return std::unexpected(departure);
       }
       reason = granted(std::min(entry.options.qos, static_cast<mqtt::QoS>(limits().maximum_qos)));
@@ -209,6 +213,7 @@ bool Shard::send_suback(const PendingSubAck& pending) {
   answer.packet_id = pending.packet_id;
   answer.reasons = pending.reasons;
   if (!fits(*c, answer)) return false;
+  if (logs(LogLevel::Trace)) trace(*c, "to", answer);
   mqtt::encode_suback(control_lane(pending.connection, *c), c->version, answer);
   return true;
 }
@@ -263,6 +268,7 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   for (const auto& [text, filter] : packet.entries) {
     answer.reasons.push_back(drop_subscription(c.session, s, filter, text) ? ReasonCode::Success
                                                                            : ReasonCode::NoSubscriptionExisted);
+    if (logs(LogLevel::Debug)) log_unsubscribed(c, text, answer.reasons.back());
   }
   if (!fits(c, answer)) return std::unexpected(answer_too_large());
   std::vector<std::uint8_t> bytes;

@@ -24,7 +24,11 @@ void Shard::advance(base::Instant now) {
         if (Connection* c = connections_.find(id); c != nullptr) {
           if (c->outbox) c->outbox->stall_timer = {};
           if (c->outbox && !c->outbox->empty()) {
-            leave(id, {.cause = DisconnectReason::WriteStalled, .detail = "the peer does not read"}, now);
+            leave(id,
+                  {.cause = DisconnectReason::WriteStalled,
+                   .detail = "the peer does not read",
+                   .text = "the peer does not read: limits.write_stall_timeout_s is over"},
+                  now);
           }
         }
         break;
@@ -73,7 +77,8 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
   if (c.state != Connection::State::Connected) {
     leave(id,
           {.cause = DisconnectReason::ConnectTimeout,
-           .detail = "no complete CONNECT, or authentication not finished, in time"},
+           .detail = "no complete CONNECT, or authentication not finished, in time",
+           .text = "no complete CONNECT, or authentication not finished, within limits.connect_timeout_s"},
           now);
     return;
   }

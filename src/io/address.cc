@@ -137,6 +137,18 @@ bool Endpoint::is_loopback() const {
   return is_unix();
 }
 
+bool Endpoint::collides_with(const Endpoint& other) const {
+  if (is_unix() || other.is_unix()) return *this == other;
+  if (port() != other.port()) return false;
+  if (std::holds_alternative<AllInterfaces>(value_) || std::holds_alternative<AllInterfaces>(other.value_)) return true;
+  if (value_.index() != other.value_.index()) return false;
+  const auto is_every = [](const Endpoint& endpoint) {
+    const auto* v4 = std::get_if<Ipv4>(&endpoint.value_);
+    return v4 != nullptr ? v4->address == Ipv4().address : std::get<Ipv6>(endpoint.value_).address == Ipv6().address;
+  };
+  return is_every(*this) || is_every(other) || *this == other;
+}
+
 std::uint16_t Endpoint::port() const {
   return std::visit(
       [](const auto& v) -> std::uint16_t {

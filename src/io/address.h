@@ -54,6 +54,9 @@ class Endpoint {
   bool is_unix() const { return std::holds_alternative<UnixPath>(value_); }
   // Cannot be reached from another machine. True for Unix sockets.
   bool is_loopback() const;
+  // Whether two programs cannot listen on both: the same address and port, or one of them every address. `*` and
+  // 0.0.0.0 have all of IPv4, `*` and [::] all of IPv6.
+  bool collides_with(const Endpoint& other) const;
   std::uint16_t port() const;  // 0 for a Unix socket
   Endpoint with_port(std::uint16_t port) const;
 

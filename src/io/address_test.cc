@@ -87,5 +87,23 @@ TEST(Endpoint, HostIsTheAddressAlone) {
   EXPECT_EQ(Endpoint::parse("1.2.3.4:5")->host(), "1.2.3.4");
 }
 
+TEST(Endpoint, CollidesWithTheSameAddressAndWithEveryAddress) {
+  const auto collide = [](std::string_view a, std::string_view b) {
+    const bool one = Endpoint::parse(a)->collides_with(*Endpoint::parse(b));
+    EXPECT_EQ(Endpoint::parse(b)->collides_with(*Endpoint::parse(a)), one);
+    return one;
+  };
+  EXPECT_TRUE(collide("127.0.0.1:1", "127.0.0.1:1"));
+  EXPECT_TRUE(collide("0.0.0.0:1", "127.0.0.1:1"));
+  EXPECT_TRUE(collide("*:1", "127.0.0.1:1"));
+  EXPECT_TRUE(collide("*:1", "[::1]:1"));
+  EXPECT_TRUE(collide("[::]:1", "[::1]:1"));
+  EXPECT_TRUE(collide("unix:/a", "/a"));
+  EXPECT_FALSE(collide("0.0.0.0:1", "[::]:1")) << "an IPv6 address alone has no IPv4";
+  EXPECT_FALSE(collide("127.0.0.1:1", "127.0.0.2:1"));
+  EXPECT_FALSE(collide("*:1", "*:2"));
+  EXPECT_FALSE(collide("unix:/a", "*:1"));
+}
+
 }  // namespace
 }  // namespace vigil::io

@@ -1,11 +1,25 @@
 // A file descriptor with one owner, closed when the owner goes.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace vigil::io {
+
+// Opens /dev/null in the place of standard descriptors (0, 1, 2) that the process was started without: else the next
+// file that is opened takes such a number, and what is written to standard error goes into it. To be called before
+// anything is opened. False if that is not possible.
+inline bool occupy_standard_descriptors() {
+  for (int fd = 0; fd <= 2; ++fd) {
+    if (::fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // The lowest free number, which is this one.
+    if (::open("/dev/null", O_RDWR) != fd) return false;
+  }
+  return true;
+}
 
 class Fd {
  public:

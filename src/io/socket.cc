@@ -134,6 +134,21 @@ Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& acces
   return fd;
 }
 
+std::unique_ptr<SocketFile> SocketFile::of(const Endpoint& endpoint) {
+  const auto* unix_path = std::get_if<UnixPath>(&endpoint.value());
+  if (unix_path == nullptr || unix_path->path.empty() || unix_path->path.starts_with('@')) return nullptr;
+  struct stat status{};
+  if (::lstat(unix_path->path.c_str(), &status) != 0 || !S_ISSOCK(status.st_mode)) return nullptr;
+  return std::unique_ptr<SocketFile>(new SocketFile(unix_path->path, status.st_dev, status.st_ino));
+}
+
+void SocketFile::remove() {
+  const std::string path = std::exchange(path_, {});
+  struct stat status{};
+  if (path.empty() || ::lstat(path.c_str(), &status) != 0) return;
+  if (S_ISSOCK(status.st_mode) && status.st_dev == device_ && status.st_ino == inode_) ::unlink(path.c_str());
+}
+
 Result<std::optional<Accepted>> accept(int listener) {
   for (;;) {
     sockaddr_storage address{};

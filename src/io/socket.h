@@ -7,8 +7,11 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 
 #include "base/tcp_evidence.h"
 #include "io/address.h"
@@ -19,7 +22,8 @@ namespace vigil::io {
 
 // A nonblocking listening socket. SO_REUSEADDR is set, so a restart need not wait for old connections to fade.
 // AllInterfaces is dual stack; an IPv6 address alone takes no IPv4. The file of a Unix socket that nobody listens on
-// any more is replaced; one that is in use, or is no socket, yields address_in_use. The file is not removed at close.
+// any more is replaced; one that is in use, or is no socket, yields address_in_use. The file is not removed at close:
+// SocketFile does that.
 //
 // `access`: who may connect to a Unix socket. The file has these rights before the first connection can be made, and
 // never more of them. A right to give the group that this process lacks yields operation_not_permitted. Addresses and
@@ -32,6 +36,25 @@ Result<Fd> listen(const Endpoint& endpoint, int backlog, const UnixAccess& acces
 // The same in two steps: the address is taken, and nobody can connect before the second.
 Result<Fd> bind(const Endpoint& endpoint, const UnixAccess& access = {});
 Result<void> start_listening(int fd, int backlog);
+
+// The file of a bound Unix socket, removed with this object if it is still the same file: another program may have put
+// its own in the place. To be destroyed before the socket is closed.
+class SocketFile {
+ public:
+  // None for other sockets, and for names in the abstract name space.
+  static std::unique_ptr<SocketFile> of(const Endpoint& endpoint);
+  ~SocketFile() { remove(); }
+  SocketFile(const SocketFile&) = delete;
+  SocketFile& operator=(const SocketFile&) = delete;
+  void remove();
+
+ private:
+  SocketFile(std::string path, std::uint64_t device, std::uint64_t inode)
+      : path_(std::move(path)), device_(device), inode_(inode) {}
+  std::string path_;  // empty: removed
+  std::uint64_t device_;
+  std::uint64_t inode_;
+};
 
 struct Accepted {
   Fd fd;  // nonblocking, close-on-exec

@@ -366,5 +366,36 @@ TEST(TcpEvidence, KeepAliveProbesFindThePeerOfAnIdleConnectionGone) {
   EXPECT_EQ(pending_error(pair.server.get()), std::errc::timed_out);
 }
 
+TEST(SocketFile, GoesWithItsObject) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "vigil_socket_file";
+  std::filesystem::remove(path);
+  const Endpoint endpoint(UnixPath{path.string()});
+  const Fd first = listen(endpoint, 1).value();
+  auto file = SocketFile::of(endpoint);
+  ASSERT_NE(file, nullptr);
+  EXPECT_TRUE(std::filesystem::exists(path));
+  file.reset();
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(SocketFile, IsLeftAloneWhereItIsAnother) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "vigil_socket_file";
+  std::filesystem::remove(path);
+  const Endpoint endpoint(UnixPath{path.string()});
+  const Fd first = listen(endpoint, 1).value();
+  auto file = SocketFile::of(endpoint);
+  std::filesystem::remove(path);
+  const Fd second = listen(endpoint, 1).value();
+  file.reset();
+  EXPECT_TRUE(std::filesystem::exists(path));
+  std::filesystem::remove(path);
+}
+
+TEST(SocketFile, IsOfUnixSocketsWithAFileAlone) {
+  EXPECT_EQ(SocketFile::of(*Endpoint::parse("127.0.0.1:1883")), nullptr);
+  EXPECT_EQ(SocketFile::of(*Endpoint::parse("unix:@abstract")), nullptr);
+  EXPECT_EQ(SocketFile::of(*Endpoint::parse("unix:/nowhere/at/all")), nullptr);
+}
+
 }  // namespace
 }  // namespace vigil::io

@@ -17,7 +17,7 @@ bool printable(std::uint8_t byte) { return byte >= 0x20 && byte < 0x7F; }
 // Builds `NAME key=value key=value`.
 class Line {
  public:
-  explicit Line(std::string_view name) : out_(name) {}
+  Line(std::string_view name, Payloads payloads) : out_(name), payloads_(payloads) {}
 
   void number(std::string_view key, std::uint64_t value) { fmt::format_to(back(), " {}={}", key, value); }
   // Left out where it is 0 or false.
@@ -42,6 +42,13 @@ class Line {
       }
     }
     if (shown < value.size()) out_ += "...";
+  }
+  void payload(std::string_view key, base::Bytes value) {
+    if (payloads_ == Payloads::Shown) {
+      bytes(key, value);
+    } else {
+      fmt::format_to(back(), " {}=({} bytes)", key, value.size());
+    }
   }
   void hidden(std::string_view key) { fmt::format_to(back(), " {}=***", key); }
   void reason(ReasonCode code) {
@@ -95,6 +102,7 @@ class Line {
   }
 
   std::string out_;
+  Payloads payloads_;
 };
 
 unsigned number(QoS qos) { return static_cast<unsigned>(qos); }
@@ -112,7 +120,7 @@ void fill(Line& line, const Connect& p) {
   line.text("will", p.will->topic);
   line.flag("will.qos", number(p.will->qos));
   line.flag("will.retain", p.will->retain ? 1 : 0);
-  line.bytes("will.payload", p.will->payload);
+  line.payload("will.payload", p.will->payload);
   line.properties(p.will->properties, "will.");
 }
 
@@ -129,7 +137,7 @@ void fill(Line& line, const Publish& p) {
   line.flag("dup", p.dup ? 1 : 0);
   line.flag("retain", p.retain ? 1 : 0);
   line.properties(p.properties);
-  line.bytes("payload", p.payload);
+  line.payload("payload", p.payload);
 }
 
 void fill(Line& line, const Ack& p) {
@@ -208,8 +216,8 @@ std::string_view packet_name(PacketType type) {
   return kNames[static_cast<std::size_t>(type) & 15U];
 }
 
-std::string describe(const Packet& packet) {
-  Line line(packet_name(packet_type(packet)));
+std::string describe(const Packet& packet, Payloads payloads) {
+  Line line(packet_name(packet_type(packet)), payloads);
   std::visit([&](const auto& p) { fill(line, p); }, packet);
   return line.take();
 }

@@ -69,6 +69,17 @@ TEST(Describe, NeverShowsSecrets) {
   }
 }
 
+TEST(Describe, ShowsOnlyTheSizeOfPayloadsWhereAsked) {
+  Publish publish;
+  publish.topic = "t";
+  publish.payload = base::as_bytes("hello");
+  EXPECT_EQ(describe(publish, Payloads::SizeOnly), "PUBLISH topic=t qos=0 payload=(5 bytes)");
+  Connect connect;
+  connect.client_id = "a";
+  connect.will = Will{.topic = "w", .payload = base::as_bytes("gone")};
+  EXPECT_EQ(describe(connect, Payloads::SizeOnly).find("gone"), std::string::npos);
+}
+
 TEST(Describe, NamesEveryType) {
   std::set<std::string_view> names;
   for (unsigned type = 0; type < 16; ++type) names.insert(packet_name(static_cast<PacketType>(type)));

@@ -1,11 +1,21 @@
 #include "server/config_conflicts.h"
 
-#include <map>
+#include <algorithm>
+#include <filesystem>
 #include <set>
 
 #include <fmt/format.h>
 
 namespace vigil::server {
+
+// A Unix socket's file may be written in several ways: "/run//a", "/run/./a".
+static io::Endpoint one_name(const io::Endpoint& endpoint) {
+  const auto* unix_path = std::get_if<io::UnixPath>(&endpoint.value());
+  if (unix_path == nullptr || unix_path->path.starts_with('@')) return endpoint;
+  std::error_code error;
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(unix_path->path, error);
+  return error ? endpoint : io::Endpoint(io::UnixPath{whole.string()});
+}
 
 std::string listener_path(std::size_t index, std::string_view name) {
   return fmt::format("listener.{}.{}", index, name);
@@ -13,7 +23,7 @@ std::string listener_path(std::size_t index, std::string_view name) {
 
 std::vector<Conflict> conflicts(const Config& config) {
   std::vector<Conflict> found;
-  std::map<std::string, std::string> taken;  // address: the listener that has it
+  std::vector<std::pair<io::Endpoint, std::string>> taken;  // address, and the listener that has it
   std::set<std::string> names;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const ListenerConfig& listener = config.listeners[i];
@@ -36,9 +46,17 @@ std::vector<Conflict> conflicts(const Config& config) {
     for (const auto& [endpoint, if_available] : listener.endpoints()) {
       // Port 0 is another one each time.
       if (endpoint.port() == 0 && !endpoint.is_unix()) continue;
-      const auto [at, is_new] = taken.try_emplace(endpoint.text(), listener.name);
-      if (is_new) continue;
-      found.push_back({bind, fmt::format("{} is taken already, by the listener \"{}\"", at->first, at->second)});
+      const io::Endpoint address = one_name(endpoint);
+      const auto other = std::ranges::find_if(taken, [&](const auto& t) { return t.first.collides_with(address); });
+      if (other == taken.end()) {
+        taken.emplace_back(address, listener.name);
+        continue;
+      }
+      const bool same = other->first == address;
+      found.push_back(
+          {bind, same ? fmt::format("{} is taken already, by the listener \"{}\"", endpoint.text(), other->second)
+                      : fmt::format("{} is taken already, by {} of the listener \"{}\"", endpoint.text(),
+                                    other->first.text(), other->second)});
     }
   }
   // One message must always fit, or it would wait for ever.

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "base/check.h"
+#include "broker/ids.h"
 
 namespace vigil::server {
 namespace {
@@ -157,13 +158,13 @@ const std::vector<ConfigKey<Config>>& table() {
   static const std::vector<ConfigKey<Config>> keys = {
   top<&Config::node_id>("node_id", range(0, 64), kRestart,
       "The name of this broker in logs and reports; empty takes the machine's host name."),
-  top<&Config::shards>("shards", range(0, 1024), kRestart,
-      "How many threads share the clients among them; 0 takes one for each processor core."),
+  top<&Config::shards>("shards", range(0, broker::kMaxShards), kRestart,
+      "How many threads share the clients among them; 0 is one for each processor core that the process may use (its CPU affinity, and the CPU quota of its control group rounded up)."),
   top<&Config::drain_timeout>("drain_timeout_s", range(0, 3600), kLive,
       "How long a broker that is told to stop (SIGTERM) goes on delivering what clients have yet to read, before it closes their connections."),
 
   top<&Config::log_level>("log.level", one_of(kLogLevels), kLive,
-      "The least important lines that are written: error shows only what needs a person, info also who comes and goes, trace every packet."),
+      "The least important lines that are written: error shows only what needs a person, info also who comes and goes, debug also what clients subscribe to, what they are refused and which messages reach nobody, trace every packet in one line (of payloads only the size)."),
   top<&Config::log_format>("log.format", one_of(kLogFormats), kLive,
       "text writes lines for people, json one JSON object a line for programs."),
   top<&Config::log_timestamps>("log.timestamps", {}, kLive,

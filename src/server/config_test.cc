@@ -17,6 +17,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::SizeIs;
 
 std::vector<std::string> texts(const std::vector<ConfigError>& errors) {
   std::vector<std::string> out;
@@ -319,15 +320,14 @@ TEST(ConfigErrors, NamePlaceKeyFindingAndExpectation) {
 
 TEST(ConfigErrors, NameTypesThatNoKeyTakes) {
   EXPECT_THAT(file_errors("shards = 1.5"),
-              ElementsAre("v.toml:1:10: shards: found 1.5, expected an integer from 0 to 1024"));
+              ElementsAre("v.toml:1:10: shards: found 1.5, expected an integer from 0 to 64"));
   EXPECT_THAT(file_errors("shards = 2026-01-31"),
-              ElementsAre("v.toml:1:10: shards: found a date or time, expected an integer from 0 to 1024"));
+              ElementsAre("v.toml:1:10: shards: found a date or time, expected an integer from 0 to 64"));
   EXPECT_THAT(
       file_errors("shards = [1]"),
-      ElementsAre(
-          "v.toml:1:10: shards: found a list with more than strings in it, expected an integer from 0 to 1024"));
+      ElementsAre("v.toml:1:10: shards: found a list with more than strings in it, expected an integer from 0 to 64"));
   EXPECT_THAT(file_errors("shards = {a = 1}"),
-              ElementsAre("v.toml:1:10: shards: found a table, expected an integer from 0 to 1024"));
+              ElementsAre("v.toml:1:10: shards: found a table, expected an integer from 0 to 64"));
   EXPECT_THAT(file_errors("log = true"), ElementsAre("v.toml:1:7: log: found true, expected a section: [log]"));
   EXPECT_THAT(file_errors("log = 1.5"), ElementsAre("v.toml:1:7: log: found 1.5, expected a section: [log]"));
   EXPECT_THAT(file_errors("[listener]\nname = \"a\""),
@@ -351,7 +351,7 @@ TEST(ConfigErrors, GuessWhatAnUnknownNameMeant) {
   EXPECT_THAT(
       file_errors("[tls]\n"),
       ElementsAre("v.toml:1:2: tls: unknown section; there are [log], [security], [keep_alive], [limits], [mqtt], "
-                  "[session], [retained], [will], [store], [presence], [sys], [flapping], [[listener]]"));
+                  "[access], [session], [retained], [will], [store], [presence], [sys], [flapping], [[listener]]"));
   EXPECT_THAT(file_errors("[[listener]]\nbacklock = 5"),
               ElementsAre("v.toml:2:1: listener.0.backlock: unknown key, did you mean backlog?"));
   EXPECT_THAT(file_errors("zzzzzzzzzz = 5"), ElementsAre("v.toml:1:1: zzzzzzzzzz: unknown key"));
@@ -422,7 +422,7 @@ TEST(ConfigErrors, NameTheOption) {
                                   .environment = {},
                                   .overrides = {{"--set", std::move(key), std::move(value)}}}));
   };
-  EXPECT_THAT(with("shards", "x"), ElementsAre("--set: shards: found \"x\", expected an integer from 0 to 1024"));
+  EXPECT_THAT(with("shards", "x"), ElementsAre("--set: shards: found \"x\", expected an integer from 0 to 64"));
   EXPECT_THAT(with("shard", "1"), ElementsAre("--set: shard: unknown key, did you mean shards?"));
 }
 
@@ -480,6 +480,31 @@ TEST(ConfigValidate, FindsListenersThatShareANameOrAnAddress) {
                   "each listener",
                   "v.toml:4:8: listener.1.bind: 127.0.0.1:1883 is taken already, by the listener \"default\""));
   EXPECT_THAT(file_errors("[[listener]]\nbind = \"127.0.0.1:0\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n"), IsEmpty());
+}
+
+TEST(ConfigValidate, FindsListenersOfWhichOneHasEveryAddress) {
+  const auto errors_of = [](std::string_view first, std::string_view second) {
+    return file_errors(
+        fmt::format("security.allow_anonymous_remote = true\n[[listener]]\nbind = \"{}\"\n[[listener]]\nname = \"b\"\n"
+                    "bind = \"{}\"\n",
+                    first, second));
+  };
+  EXPECT_THAT(errors_of("0.0.0.0:1883", "127.0.0.1:1883"),
+              ElementsAre("v.toml:6:8: listener.1.bind: 127.0.0.1:1883 is taken already, by 0.0.0.0:1883 of the "
+                          "listener \"default\""));
+  EXPECT_THAT(errors_of("[::1]:1883", "*:1883"), SizeIs(1));
+  EXPECT_THAT(errors_of("localhost:1883", "[::]:1883"), SizeIs(1));
+  EXPECT_THAT(errors_of("unix:/nowhere/a", "unix:/nowhere/./b/../a"), SizeIs(1));
+  EXPECT_THAT(errors_of("0.0.0.0:1883", "[::]:1883"), IsEmpty());
+  EXPECT_THAT(errors_of("0.0.0.0:1883", "127.0.0.1:1884"), IsEmpty());
+  EXPECT_THAT(errors_of("127.0.0.2:1883", "127.0.0.1:1883"), IsEmpty());
+  EXPECT_THAT(errors_of("unix:/nowhere/a", "unix:/nowhere/b"), IsEmpty());
+}
+
+TEST(ConfigValidate, SaysHowManyShardsThereMayBe) {
+  EXPECT_THAT(file_errors("shards = 64"), IsEmpty());
+  EXPECT_THAT(file_errors("shards = 65"),
+              ElementsAre("v.toml:1:10: shards: found 65, expected an integer from 0 to 64"));
 }
 
 TEST(ConfigValidate, SaysWhereAListenerStandsThatKeepsATakenDefault) {

@@ -8,6 +8,7 @@
 
 #include "io/socket.h"
 #include "server/peer.h"
+#include "server/port_holder.h"
 
 namespace vigil::server {
 namespace {
@@ -25,7 +26,8 @@ io::Result<Listening> open(const io::Endpoint& endpoint, const io::UnixAccess& a
   const bool dual =
       std::holds_alternative<io::AllInterfaces>(endpoint.value()) && std::holds_alternative<io::Ipv6>(bound.value());
   if (dual) bound = io::Endpoint(io::AllInterfaces{bound.port()});
-  return Listening{.fd = std::move(fd), .endpoint = std::move(bound)};
+  std::shared_ptr<io::SocketFile> file = io::SocketFile::of(endpoint);
+  return Listening{.fd = std::move(fd), .endpoint = std::move(bound), .file = std::move(file)};
 }
 
 // A group by its name or number; none if there is no such group. To be asked before there are other threads.
@@ -83,10 +85,7 @@ std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& 
     if (std::string sentence = unix_failure(endpoint, error, group); !sentence.empty()) return sentence;
   }
   if (error == std::errc::address_in_use) {
-    return fmt::format(
-        "Port {} on {} is already in use. Stop the other program (ss -ltnp shows it) or choose another port with "
-        "--listen.",
-        endpoint.port(), endpoint.host());
+    return fmt::format("Port {} on {} is already in use: {}.", endpoint.port(), endpoint.host(), port_holder(endpoint));
   }
   if (error == std::errc::permission_denied && endpoint.port() < kFirstFreePort) {
     return fmt::format(

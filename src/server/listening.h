@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "base/result.h"
 #include "io/address.h"
 #include "io/fd.h"
+#include "io/socket.h"
 #include "server/config.h"
 
 namespace vigil::server {
@@ -20,6 +22,8 @@ struct Listening {
   std::uint16_t listener = 0;  // index into the configuration's listeners
   // With the port that was given, where the system chose it. All interfaces where IPv4 and IPv6 are.
   io::Endpoint endpoint;
+  // Of a Unix socket. Goes before the socket does: no other program can have a file of the same identity until then.
+  std::shared_ptr<io::SocketFile> file = nullptr;
 };
 
 // Takes the addresses of all listeners, or none and says in a plain sentence what is wrong and what helps. Nobody can

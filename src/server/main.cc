@@ -7,6 +7,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "io/fd.h"
 #include "server/command_line.h"
 #include "server/config.h"
 #include "server/fd_limit.h"
@@ -38,7 +39,6 @@ void give_back_large_memory() {
 
 int run(Config config, ConfigSources sources) {
   give_back_large_memory();
-  block_signals();
   Log log({.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
   bool clean = true;
   {
@@ -77,7 +77,10 @@ int look_into_store(const Config& config, const CommandLine& line) {
 }
 
 int main(int argc, char** argv) {
+  if (!io::occupy_standard_descriptors()) return EXIT_FAILURE;
+  block_signals();
   auto line = parse_command_line(argc, argv, kVersion);
+  if (!line || line->action != CommandLine::Action::Run) unblock_signals();
   if (!line) {
     if (line.error().exit_code == 0) return print_or_complain(line.error().text);
     complain(line.error().text);

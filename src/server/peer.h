@@ -65,8 +65,18 @@ class Peer {
 
   // Sends what still goes without waiting, and takes away what the peer had sent: unread input would make the kernel
   // send RST, which can overtake the last bytes. The socket closes with this object, which tells the peer that nothing
-  // follows.
-  void finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch);
+  // follows; unless it is better read on for a moment (Lingering).
+  struct Goodbye {
+    // The peer is there, the broker ends the connection, and there is something that the peer may not have read yet.
+    bool read_on = false;
+    bool was_sending = false;  // there was input to take away
+    std::size_t written = 0;   // of the last bytes
+  };
+  Goodbye finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch);
+  // Before finish(): a client that has read its goodbye finds a free seat.
+  Seats::Seat give_up_seat() { return std::move(seat_); }
+  // After it: what is left is to be forgotten.
+  io::Fd give_up_socket() { return std::move(fd_); }
 
   // The client's keep alive is known: what TCP may take for a dead peer follows from it.
   void set_tcp_timeouts(const ListenerConfig& listener, std::uint16_t keep_alive_s);
@@ -91,6 +101,7 @@ class Peer {
   bool hastened_ : 1 = false;
   bool input_left_ : 1 = false;  // the last read was full
   bool drained_ : 1 = false;     // the last read found nothing
+  bool spoken_ : 1 = false;      // something was written to it, ever
   std::uint16_t errno_ = 0;      // the first error that the socket met
   io::Fd fd_;
   Timeout idle_timeout_{};

@@ -1,5 +1,8 @@
 // How many connections are open, in the whole process and by listener: what max_connections counts.
 //
+// A connection that the broker has ended and only reads on (Lingering) has given its seat back: it keeps no client out.
+// It is counted apart, because it is an open file still.
+//
 // Thread-safe: shards take seats, and give them back when a connection is gone.
 #pragma once
 
@@ -52,6 +55,27 @@ class Seats {
     Row* row_ = nullptr;
   };
 
+  // The place of a connection that has been ended and is read on for a moment.
+  class Lingerer {
+   public:
+    Lingerer() = default;
+    Lingerer(Lingerer&& other) noexcept : all_(std::exchange(other.all_, nullptr)) {}
+    Lingerer& operator=(Lingerer&& other) noexcept {
+      std::swap(all_, other.all_);
+      return *this;
+    }
+    Lingerer(const Lingerer&) = delete;
+    Lingerer& operator=(const Lingerer&) = delete;
+    ~Lingerer() {
+      if (all_ != nullptr) all_->lingering_.fetch_sub(1, std::memory_order_relaxed);
+    }
+
+   private:
+    friend class Seats;
+    explicit Lingerer(Seats& all) : all_(&all) {}
+    Seats* all_ = nullptr;
+  };
+
   struct Taken {
     Seat seat;
     std::uint32_t total = 0;     // seats taken, this one included
@@ -64,10 +88,20 @@ class Seats {
     const std::uint32_t own = row.taken.fetch_add(1, std::memory_order_relaxed) + 1;
     return {Seat(row), total, own};
   }
+  // Gives the seat back.
+  Lingerer linger(Seat seat) {
+    lingering_.fetch_add(1, std::memory_order_relaxed);
+    static_cast<void>(std::exchange(seat, Seat()));
+    return Lingerer(*this);
+  }
+  std::uint32_t lingering() const { return lingering_.load(std::memory_order_relaxed); }
+  // Sockets of clients, ended ones included.
+  std::uint64_t open_files() const { return std::uint64_t{total()} + lingering(); }
   std::uint32_t total() const { return total_.load(std::memory_order_relaxed); }
 
  private:
   Count total_ = 0;
+  Count lingering_ = 0;
   std::unique_ptr<Row[]> rows_;
 };
 

@@ -38,6 +38,10 @@ constexpr std::size_t kBacklogBesides = std::size_t{16} << 20U;
 constexpr int kLooks = 64;
 constexpr base::Duration kCongestionPause = base::milliseconds(1);
 constexpr std::size_t kClosesPerTurn = 256;
+// How long clients that were sending when the broker stopped may take to read why.
+constexpr base::Duration kLingerAtStop = base::milliseconds(500);
+// What is read in a turn, and thrown away, of a connection that was ended.
+constexpr std::size_t kLingeringBytes = std::size_t{16} * 1024;
 
 constexpr base::Instant kNow = base::Instant::from_ns(0);
 
@@ -57,6 +61,7 @@ Shard::Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared
       reactor_(std::move(reactor)),
       core_(setup, io::monotonic_now()),
       now_(io::monotonic_now()),
+      lingering_(reactor_),
       scratch_(kReadBytes) {
   effects_.mail.resize(setup.shards);
   effects_.late_mail.resize(setup.shards);
@@ -118,6 +123,7 @@ void Shard::turn() {
   // The store does not tell when it has room again.
   if (core_.behind() || mail_taken_ < mail_in_.size()) until = std::min(until, io::monotonic_now() + kCongestionPause);
   if (!hastened_.empty()) until = std::min(until, hastened_.front().due);
+  until = std::min(until, lingering_.next_deadline());
   const bool idle = !more_to_do() && mail_.prepare_sleep() && posts_.prepare_sleep();
   const auto waited = reactor_.wait(idle ? until : kNow, events_);
   CHECK(waited.has_value());
@@ -144,6 +150,8 @@ void Shard::turn() {
   relax_timeouts();
   core_.advance(now_);
   apply();
+  if (!lingering_.empty()) tend_lingering();
+  lingering_count_.store(lingering_.size(), std::memory_order_release);
   open_connections_.store(core_.connections(), std::memory_order_release);
   answered_.store(obeyed_, std::memory_order_release);
 }
@@ -209,7 +217,10 @@ void Shard::look_again() {
 // False if there was something to be done, and it was put off.
 bool Shard::serve(PeerId id, const io::Ready& event) {
   Peer* peer = peers_.find(id);
-  if (peer == nullptr) return true;
+  if (peer == nullptr) {
+    lingering_.serve(event, std::span(scratch_).first(kLingeringBytes));
+    return true;
+  }
   if (event.writable && peer->blocked) {
     peer->blocked = false;
     // Closing the socket would be the only other way to end its reports.
@@ -372,7 +383,10 @@ void Shard::obey(Command command) {
       unwatch_listeners();
       break;
     case Command::BeginShutdown: core_.shut_down(0, now_); break;
-    case Command::CloseConnections: closing_ = true; break;
+    case Command::CloseConnections:
+      closing_ = true;
+      lingering_.hurry(kLingerAtStop, now_);
+      break;
     case Command::CountUnsent: {
       std::size_t count = writable_.size();
       peers_.for_each([&](PeerId, const Peer& peer) { count += peer.blocked && !peer.broken ? 1 : 0; });

@@ -22,6 +22,7 @@
 #include "io/reactor.h"
 #include "io/socket.h"
 #include "server/config.h"
+#include "server/lingering.h"
 #include "server/listening.h"
 #include "server/log.h"
 #include "server/peer.h"
@@ -90,10 +91,18 @@ class Shard {
   std::uint64_t answered() const { return answered_.load(std::memory_order_acquire); }
   // Connections with output that waits for their socket, as of the last CountUnsent.
   std::size_t unsent() const { return unsent_count_.load(std::memory_order_acquire); }
+  // Connections that were ended and are read on, as of the last turn.
+  std::size_t lingering() const { return lingering_count_.load(std::memory_order_acquire); }
   // Connections, as of the last turn.
   std::size_t open_connections() const { return open_connections_.load(std::memory_order_acquire); }
 
  private:
+  // So many above the bound on connections still hear, in their CONNACK, why they are refused; what comes beyond is
+  // closed unheard.
+  static constexpr std::uint32_t kRefusedPolitely = 64;
+  // What connections may occupy of the process's open files: those of clients, of refused ones, and of ended ones.
+  std::uint64_t room_for_files() const { return std::uint64_t{config_->max_connections} + kRefusedPolitely; }
+
   void turn();
   bool more_to_do() const;
   bool congested() const;
@@ -124,6 +133,7 @@ class Shard {
   void unwatch_listeners();
   void accept_from(std::size_t listening);
   void admit(io::Accepted accepted, std::uint16_t listener);
+  void make_room_for_clients();
   void pause_accepting(const std::error_code& why);
 
   // Effects; shard_effects.cc.
@@ -131,6 +141,13 @@ class Shard {
   void apply_round();
   void post_effects(std::vector<std::vector<broker::Mail>>& mail);
   void close_peers();
+  struct Farewell {
+    Peer::Goodbye goodbye;
+    base::Bytes unsent;  // of the last bytes
+    Seats::Lingerer place;
+  };
+  void linger(PeerId id, Peer& peer, Farewell farewell);
+  void tend_lingering();
   void hand_over();
   void set_tcp_timeouts();
   void send();
@@ -154,6 +171,7 @@ class Shard {
   base::Instant now_;
 
   base::SlotMap<Peer, PeerTag> peers_;
+  Lingering lingering_;  // under the tokens of the peers that they were
   // Who gives others more to do than they can follow is not read before then.
   boost::unordered_flat_map<std::uint64_t, base::Instant> held_back_;
   std::vector<io::Ready> events_;
@@ -197,6 +215,7 @@ class Shard {
   std::atomic<std::uint64_t> answered_ = 0;
   std::atomic<std::size_t> unsent_count_ = 0;
   std::atomic<std::size_t> open_connections_ = 0;
+  std::atomic<std::size_t> lingering_count_ = 0;
 };
 
 }  // namespace vigil::server

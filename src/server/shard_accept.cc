@@ -9,8 +9,6 @@ namespace vigil::server {
 namespace {
 
 constexpr int kAcceptsPerTurn = 64;
-// So many above the bound still hear, in their CONNACK, why they are refused; what comes beyond is closed unheard.
-constexpr std::uint32_t kRefusedPolitely = 64;
 constexpr base::Duration kPauseAccepting = base::milliseconds(100);
 constexpr base::Duration kComplainEvery = base::seconds(1);
 
@@ -54,14 +52,19 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
   Seats::Taken taken = context_.seats.take(listener);
   const bool over_total = taken.total > config_->max_connections;
   const bool over_listener = config.max_connections > 0 && taken.listener > config.max_connections;
-  if (taken.total > config_->max_connections + kRefusedPolitely ||
-      (over_listener && taken.listener > config.max_connections + kRefusedPolitely)) {
+  if (context_.seats.open_files() > room_for_files()) make_room_for_clients();
+  const bool full = taken.total > room_for_files();
+  if (full || (over_listener && taken.listener > std::uint64_t{config.max_connections} + kRefusedPolitely)) {
     if (now_ >= complain_again_) {
       complain_again_ = now_ + kComplainEvery;
+      const std::string where = full ? std::string() : fmt::format(" at the listener \"{}\"", config.name);
+      const std::string_view key = full ? "limits.max_connections and the limit of open files decide"
+                                        : "max_connections of that listener decides";
       context_.log.write(LogLevel::Warn, "connection_limit",
-                         fmt::format("{} connections are open, as many as are allowed: closing new ones unheard, the "
-                                     "last from {}. limits.max_connections and the limit of open files decide.",
-                                     taken.total - 1, accepted.peer.text()));
+                         fmt::format("{} connections are open{}, as many as are allowed: closing new ones without an "
+                                     "answer, the last from {}. {}{}.",
+                                     (full ? taken.total : taken.listener) - 1, where, accepted.peer.text(),
+                                     full ? "" : "The setting ", key));
     }
     return;
   }
@@ -77,14 +80,28 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
   info.listener = config.name;
   info.loopback = is_loopback(accepted.peer);
   info.allow_anonymous = info.loopback || config_->allow_anonymous_remote;
-  info.over_quota = over_total || over_listener;
+  if (over_total) {
+    info.over_quota = broker::OverQuota::Broker;
+  } else if (over_listener) {
+    info.over_quota = broker::OverQuota::Listener;
+  }
   info.socket = id.value();
   peer.connection = core_.opened(std::move(info), now_);
+}
+
+// Connections that were ended and are only read on give way to clients, on all shards.
+void Shard::make_room_for_clients() {
+  lingering_.close_all();
+  if (context_.seats.lingering() == 0) return;
+  for (const auto& shard : context_.shards) {
+    if (shard.get() != this) shard->wake();
+  }
 }
 
 // Out of descriptors or memory. The connection goes on waiting, so the listening socket stays ready: looking away for a
 // while keeps this from becoming a busy loop.
 void Shard::pause_accepting(const std::error_code& why) {
+  make_room_for_clients();
   unwatch_listeners();
   accept_again_ = now_ + kPauseAccepting;
   if (now_ < complain_again_) return;

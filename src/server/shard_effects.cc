@@ -24,6 +24,7 @@ constexpr base::Duration kRelaxEvery = base::seconds(2);
 
 LogLevel log_level(broker::LogLevel level) {
   switch (level) {
+    case broker::LogLevel::Trace: return LogLevel::Trace;
     case broker::LogLevel::Debug: return LogLevel::Debug;
     case broker::LogLevel::Info: return LogLevel::Info;
     case broker::LogLevel::Warn: return LogLevel::Warn;
@@ -78,9 +79,25 @@ void Shard::close_peers() {
     const PeerId id = PeerId::from_value(close.socket);
     Peer* peer = peers_.find(id);
     if (peer == nullptr) continue;
-    peer->finish(close.last_bytes, close.reason, scratch_);
+    Farewell farewell{.place = context_.seats.linger(peer->give_up_seat())};
+    farewell.goodbye = peer->finish(close.last_bytes, close.reason, scratch_);
+    farewell.unsent = base::Bytes(close.last_bytes).subspan(farewell.goodbye.written);
+    if (farewell.goodbye.read_on) linger(id, *peer, std::move(farewell));
     forget(id);
   }
+}
+
+// A broker that stops waits for those only that are known to send: a quiet one is told by FIN as well.
+void Shard::linger(PeerId id, Peer& peer, Farewell farewell) {
+  if (closing_ && !farewell.goodbye.was_sending) return;
+  if (context_.seats.open_files() > room_for_files()) return;
+  lingering_.add(id.value(), peer.give_up_socket(), std::move(farewell.place), farewell.unsent, now_);
+}
+
+void Shard::tend_lingering() {
+  lingering_.advance(now_);
+  // Another shard needs the room for a client.
+  if (context_.seats.open_files() > room_for_files()) lingering_.close_all();
 }
 
 void Shard::hand_over() {
@@ -190,7 +207,7 @@ void Shard::answer_auth() {
 
 broker::LogLevel Shard::lowest_logged() const {
   using enum broker::LogLevel;
-  for (const broker::LogLevel level : {Debug, Info, Warn}) {
+  for (const broker::LogLevel level : {Trace, Debug, Info, Warn}) {
     if (context_.log.enabled(log_level(level))) return level;
   }
   return Error;

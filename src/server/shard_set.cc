@@ -139,6 +139,11 @@ std::size_t ShardSet::unsent() const {
                          [](std::size_t sum, const auto& shard) { return sum + shard->unsent(); });
 }
 
+std::size_t ShardSet::lingering() const {
+  return std::accumulate(context_.shards.begin(), context_.shards.end(), std::size_t{0},
+                         [](std::size_t sum, const auto& shard) { return sum + shard->lingering(); });
+}
+
 std::size_t ShardSet::open_connections() const {
   return std::accumulate(context_.shards.begin(), context_.shards.end(), std::size_t{0},
                          [](std::size_t sum, const auto& shard) { return sum + shard->open_connections(); });

@@ -60,6 +60,7 @@ class ShardSet {
   std::size_t size() const { return context_.shards.size(); }
   std::size_t unsent() const;
   std::size_t open_connections() const;
+  std::size_t lingering() const;
   // The threads have ended.
   void join();
 

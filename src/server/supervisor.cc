@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "io/clock.h"
 #include "mqtt/topic.h"
+#include "server/cpu_count.h"
 #include "server/fd_limit.h"
 
 namespace vigil::server {
@@ -37,7 +38,7 @@ constexpr base::Duration kKeepTimeEvery = base::seconds(60);
 sigset_t our_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&set, number);
   return set;
 }
 
@@ -101,6 +102,12 @@ void block_signals() {
   CHECK(signal(SIGPIPE, SIG_IGN) != SIG_ERR);
 }
 
+void unblock_signals() {
+  const sigset_t set = our_signals();
+  CHECK(pthread_sigmask(SIG_UNBLOCK, &set, nullptr) == 0);
+  CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+}
+
 Supervisor::Supervisor(Setup setup, Log& log)
     : setup_(std::move(setup)),
       log_(log),
@@ -116,8 +123,7 @@ Supervisor::~Supervisor() {
 }
 
 base::Result<void, std::string> Supervisor::start() {
-  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  shard_count_ = std::min(setup_.config.shards > 0 ? setup_.config.shards : cores, broker::kMaxShards);
+  shard_count_ = setup_.config.shards > 0 ? setup_.config.shards : std::min(usable_cpus(), broker::kMaxShards);
   const FdBudget files = raise_fd_limit(shard_count_, setup_.config.limits.max_connections);
   if (files.connections == 0) return base::Err(files.warning);
   max_connections_ = files.connections;
@@ -358,6 +364,7 @@ void Supervisor::say_hello(const std::string& fd_warning) const {
 }
 
 int Supervisor::run() {
+  if (reload_wanted_) reload();
   for (;;) {
     const int number = next_signal(std::min(watchdog_next_, look_next_));
     if (number == kNone) {
@@ -366,6 +373,8 @@ int Supervisor::run() {
       if (watchdog_next_ <= now) feed_watchdog();
     } else if (number == SIGHUP) {
       reload();
+    } else if (number == SIGUSR1 || number == SIGUSR2) {
+      ignore(number);
     } else {
       log_.write(LogLevel::Info, "stopping",
                  fmt::format("Stopping ({}): clients are told, within {} s.", number == SIGINT ? "SIGINT" : "SIGTERM",
@@ -373,6 +382,12 @@ int Supervisor::run() {
       return drain() ? EXIT_SUCCESS : EXIT_FAILURE;
     }
   }
+}
+
+void Supervisor::ignore(int signal) const {
+  log_.write(LogLevel::Info, "signal_ignored",
+             fmt::format("{} is ignored: it has no meaning here. SIGHUP reads the configuration again, SIGTERM stops.",
+                         signal == SIGUSR1 ? "SIGUSR1" : "SIGUSR2"));
 }
 
 // systemd is told that all is well only when every shard has shown since the last time that its loop turns.
@@ -420,6 +435,10 @@ bool Supervisor::wait_a_moment(const base::Instant& until) {
     // Asked twice: nobody is waited for any more. Goodbyes still go where they go at once.
     deliver_until_ = now;
     drain_end_ = std::min(drain_end_, now + kHurry);
+  } else if (number == SIGHUP) {
+    reload_wanted_ = true;
+  } else if (number == SIGUSR1 || number == SIGUSR2) {
+    ignore(number);
   }
   return io::monotonic_now() < until;
 }
@@ -437,6 +456,10 @@ bool Supervisor::drain() {
   deliver_until_ = io::monotonic_now() + (timeout - timeout / kGoodbyePart);
   drain_end_ = io::monotonic_now() + std::max(timeout, kLeastTime);
 
+  // Nobody is to come in any more.
+  for (const Listening& one : shards_->listening()) {
+    if (one.file) one.file->remove();
+  }
   // Wills first, while those who wait for them are still there: each shard publishes its own, then each works off the
   // mail that this was to it, and what it answers.
   for (const Command command : {Command::StopAccepting, Command::BeginShutdown, Command::Answer, Command::Answer}) {
@@ -452,6 +475,10 @@ bool Supervisor::drain() {
   if (!wait_settled()) return false;
   while (shards_->open_connections() > 0) {
     if (!wait_a_moment(drain_end_)) return false;
+  }
+  // Those who were still sending read the last words; the shards bound how long that may be.
+  const base::Instant linger_until = io::monotonic_now() + (drain_end_ - io::monotonic_now()) / 2;
+  while (shards_->lingering() > 0 && wait_a_moment(linger_until)) {
   }
   shards_->command(Command::Exit);
   if (!wait_settled()) return false;

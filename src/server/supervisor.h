@@ -24,8 +24,11 @@
 namespace vigil::server {
 
 // Blocks the signals that the supervisor waits for, in this thread and those that it starts from now on, and ignores
-// SIGPIPE. To be called before any other thread exists.
+// SIGPIPE. To be called first of all, before any other thread exists: what comes before the supervisor is there waits
+// for it.
 void block_signals();
+// Undoes that, for commands that are over soon: they end as other programs do.
+void unblock_signals();
 
 class Supervisor {
  public:
@@ -65,6 +68,7 @@ class Supervisor {
   void say_hello(const std::string& fd_warning) const;
   bool wait_settled();
   bool wait_a_moment(const base::Instant& until);
+  void ignore(int signal) const;
   void feed_watchdog();
 
   Setup setup_;
@@ -72,6 +76,7 @@ class Supervisor {
   std::string node_id_;
   std::uint32_t max_connections_ = 0;
   unsigned shard_count_ = 1;
+  bool reload_wanted_ = false;  // SIGHUP came before the start was over
   std::optional<broker::StoreTime> time_;
   std::uint64_t boot_name_ = 0;
   base::Instant look_next_ = base::Instant::never();  // at the clocks

@@ -103,7 +103,194 @@ def test_a_port_in_use(tmp_path):
         port = taken.getsockname()[1]
         result = run("--listen", f"127.0.0.1:{port}")
     assert result.returncode != 0
-    assert re.search(rf"Port {port} .*in use.*--listen", result.stderr), result.stderr
+    assert re.search(rf"Port {port} .*in use: .+ \(process {os.getpid()}\) listens on 127\.0\.0\.1:{port}\. .*--listen",
+                     result.stderr), result.stderr
+
+
+def test_a_port_with_leftovers_of_a_program_that_has_ended():
+    """Its side of a connection is in TIME-WAIT, and it did not allow others to use the address meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        client = socket.create_connection(("127.0.0.1", port))
+        taken.accept()[0].close()
+        client.recv(1)
+        client.close()
+    result = run("--listen", f"127.0.0.1:{port}")
+    assert result.returncode != 0
+    assert re.search(rf"Port {port} .*in use: nobody listens there.*TIME-WAIT.*--listen", result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("first, second", [("0.0.0.0:{0}", "127.0.0.1:{0}"), ("*:{0}", "[::1]:{0}"),
+                                           ("unix:{1}/a", "unix:{1}/./a"), ("localhost:{0}", "127.0.0.1:{0}")])
+def test_listeners_that_collide_are_found_before_the_start(tmp_path, first, second):
+    file = tmp_path / "two.toml"
+    file.write_text("security.allow_anonymous_remote = true\n" + "".join(
+        f'[[listener]]\nname = "{name}"\nbind = "{bind.format(1999, tmp_path)}"\n'
+        for name, bind in (("one", first), ("two", second))))
+    result = run("--config", file, "--test-config")
+    assert result.returncode != 0
+    assert re.search(r"two\.toml:\d+:\d+: listener\.1\.bind: .* is taken already, by .*\"one\"", result.stderr), result.stderr
+
+
+def test_more_shards_than_there_can_be():
+    for how in ("--test-config", "--print-config"):
+        result = run(how, env={"VIGILMQ_SHARDS": "65"})
+        assert result.returncode != 0
+        assert "VIGILMQ_SHARDS: shards: found 65, expected an integer from 0 to 64" in result.stderr, result.stderr
+
+
+def test_shards_are_as_many_as_cores_it_may_use(tmp_path):
+    """Not as many as the machine has."""
+    broker = broker_module.Broker(tmp_path, inside=("taskset", "--cpu-list", str(min(os.sched_getaffinity(0)))))
+    try:
+        broker.wait_log(r"VigilMQ .*: 1 shards,")
+    finally:
+        broker.terminate()
+
+
+@pytest.mark.parametrize("closed", [(2,), (0, 1, 2), (1, 2)])
+def test_a_start_without_standard_descriptors(tmp_path, closed):
+    """No file of the store takes the place of standard error, and so gets the log."""
+    port = free_port()
+    env = broker_module.environment({"VIGILMQ_STORE__DIRECTORY": str(tmp_path / "store")})
+
+    def close():
+        broker_module.die_with_parent()
+        for fd in closed:
+            os.close(fd)
+
+    process = subprocess.Popen([str(broker_module.BINARY), "--listen", f"127.0.0.1:{port}"], env=env, preexec_fn=close,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        limit = time.monotonic() + 5
+        while True:
+            try:
+                wire.Client(socket.create_connection(("127.0.0.1", port))).connect("dev").drop()
+                break
+            except ConnectionRefusedError:
+                assert process.poll() is None and time.monotonic() < limit
+                time.sleep(0.02)
+        assert [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in (0, 1, 2)] == ["/dev/null"] * 3
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_signals_without_a_meaning_are_ignored_and_said(start_broker):
+    broker = start_broker()
+    live = broker.client("live")
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        broker.process.send_signal(number)
+        broker.wait_log(rf"info .*{number.name} is ignored")
+    live.ping()
+
+
+def test_sighup_before_the_start_is_over_does_not_end_it(tmp_path, start_broker):
+    """The configuration is read once more when it is."""
+    broker = start_broker()
+    broker.terminate()
+    broker.launch()
+    while os.readlink(f"/proc/{broker.pid}/exe") != str(broker_module.BINARY):
+        pass
+    # Blocked first of all; before that nothing of the program has run.
+    while not int(re.search(r"SigBlk:\s*(\w+)", open(f"/proc/{broker.pid}/status").read())[1], 16) & 1:
+        assert broker.running()
+    broker.process.send_signal(signal.SIGHUP)
+    broker.wait_until_listening()
+    broker.wait_log("Configuration read again")
+    broker.client("dev").ping()
+
+
+def test_a_unix_socket_goes_with_the_broker(tmp_path, start_broker):
+    path = tmp_path / "mqtt.sock"
+    broker = start_broker(also=[f"unix:{path}"])
+    assert path.exists()
+    broker.terminate()
+    assert not path.exists()
+
+
+def test_a_unix_socket_of_another_program_stays(tmp_path, start_broker):
+    path = tmp_path / "mqtt.sock"
+    broker = start_broker(also=[f"unix:{path}"])
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        broker.terminate()
+        assert path.exists()
+
+
+def test_a_unix_socket_goes_also_where_the_start_fails(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("--listen", f"unix:{tmp_path}/mqtt.sock", "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert result.returncode != 0
+    assert not (tmp_path / "mqtt.sock").exists()
+
+
+def test_a_full_listener_is_named_with_its_own_key(start_broker):
+    broker = start_broker(listener={"name": "small", "max_connections": 1})
+    broker.client("first")
+    told = broker.client()
+    told.send_connect("second")
+    answer = told.recv()
+    assert (answer.reason, answer.get("reason_string")) == (0x97, 'listener "small": max_connections is reached')
+    broker.client(version=wire.V311).send_connect("third")
+    broker.wait_log(r'warn .* as third ended before it was accepted: CONNECTION_REFUSED: listener "small": max_connections')
+
+
+def test_what_knocks_at_a_plain_port_is_named(broker):
+    for bytes_sent, name in ((b"\x16\x03\x01\x02\x00\x01\x00", "TLS"), (b"GET /mqtt HTTP/1.1\r\n\r\n", r"HTTP \(GET /mqtt\)"),
+                             (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "the PROXY protocol")):
+        client = broker.client()
+        client.send(bytes_sent)
+        address = "%s:%d" % client.sock.getsockname()
+        broker.wait_log(rf"warn .*Connection from {address} ended .*: looks like {name}: this listener speaks plain MQTT")
+        client.drop()
+
+
+def test_addresses_in_the_log_have_brackets_once(start_broker):
+    broker = start_broker(host="[::1]", dial=lambda port: socket.create_connection(("::1", port)))
+    client = broker.client("dev")
+    port = client.sock.getsockname()[1]
+    client.disconnect()
+    broker.wait_log(rf"Client dev at \[::1\]:{port} disconnected: CLIENT_DISCONNECT\.$")
+
+
+def test_log_levels_show_what_they_say(start_broker):
+    """debug: what clients subscribe to, and what goes to nobody. trace: every packet, in one line. info: neither."""
+    broker = start_broker()
+
+    def visit(name):
+        since = len(broker.log())
+        client = broker.client(name, wire.V311)
+        client.subscribe("here", qos=1)
+        client.publish("nowhere", b"secret", qos=1)
+        client.disconnect()
+        broker.wait_log(f"Client {name} at .* disconnected", since=since)
+        return broker.log()[since:]
+
+    def level(name):
+        broker.settings["log.level"] = name
+        broker.write_config()
+        since = len(broker.log())
+        broker.process.send_signal(signal.SIGHUP)
+        broker.wait_log(r"in force: log\.level", since=since)
+
+    assert not re.search("debug|trace", visit("quiet"))
+    level("debug")
+    text = visit("talked-of")
+    assert "debug Client talked-of subscribed to here with QoS 1." in text
+    assert "debug A message of client talked-of to nowhere went to nobody" in text
+    assert "trace" not in text
+    level("trace")
+    text = visit("seen")
+    for line in (r"from \S+: CONNECT id=seen version=4", "to seen: CONNACK session_present=0",
+                 "from seen: SUBSCRIBE id=1 filter=here qos=1", "to seen: SUBACK id=1 reasons=0x01",
+                 r"from seen: PUBLISH topic=nowhere qos=1 id=2 payload=\(6 bytes\)", "to seen: PUBACK id=2",
+                 "from seen: DISCONNECT"):
+        assert re.search(f"trace {line}$", text, re.M) or re.search(f"trace {line} ", text), (line, text)
+    assert "secret" not in text
 
 
 def test_an_address_of_another_machine():
