@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -94,3 +95,11 @@ def test_a_checkout_that_cannot_be_written_gets_a_sentence(checkout):
     checkout.chmod(0o755)
     assert done.returncode == 1 and done.stdout == ""
     assert f"may not write in {checkout}" in done.stderr and "cp -r" in done.stderr
+
+
+def test_what_is_installed_needs_no_test_libraries(tmp_path):
+    done = call("cmake", "-G", "Ninja", "-S", broker_module.ROOT, "-B", tmp_path, "-DVIGIL_TESTS=OFF",
+                "-DCMAKE_DISABLE_FIND_PACKAGE_GTest=ON", "-DCMAKE_DISABLE_FIND_PACKAGE_benchmark=ON")
+    assert done.returncode == 0, done.stderr
+    programs = set(re.findall(r"^build (\S+): CXX_EXECUTABLE_LINKER", (tmp_path / "build.ninja").read_text(), re.M))
+    assert programs == {"vigilmq", "vigilmq-load"}
