@@ -5,6 +5,7 @@
 #   x_test.cc      the folder's test binary  vigil_NAME_test
 #   x_bench.cc     the folder's benchmark    vigil_NAME_bench
 #   x_fuzz.cc      a fuzz target of its own  NAME_x_fuzz; without VIGIL_FUZZ it replays the corpus in fuzz/corpus/NAME_x
+# Without VIGIL_TESTS only the library is built. The target vigil_tests builds all that ctest runs.
 # What a module may include is what stands behind USES (and what those use): `script/check-layers` reads the same line.
 function(vigil_module name)
   cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
@@ -32,12 +33,16 @@ function(vigil_module name)
     target_include_directories(vigil_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
   endif()
 
+  if(NOT VIGIL_TESTS)
+    return()
+  endif()
   if(tests AND NOT VIGIL_FUZZ)
     add_executable(vigil_${name}_test ${tests})
     target_link_libraries(vigil_${name}_test PRIVATE vigil_${name} GTest::gmock GTest::gtest_main)
     target_precompile_headers(vigil_${name}_test PRIVATE <gtest/gtest.h> <gmock/gmock.h>)
     target_compile_definitions(vigil_${name}_test PRIVATE VIGIL_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
     add_test(NAME ${name} COMMAND vigil_${name}_test)
+    add_dependencies(vigil_tests vigil_${name}_test)
   endif()
   if(benches AND NOT VIGIL_FUZZ)
     add_executable(vigil_${name}_bench ${benches})
@@ -54,6 +59,7 @@ function(vigil_module name)
     else()
       target_sources(${target} PRIVATE ${CMAKE_SOURCE_DIR}/fuzz/replay_main.cc)
       add_test(NAME ${target} COMMAND ${target} ${CMAKE_SOURCE_DIR}/fuzz/corpus/${corpus})
+      add_dependencies(vigil_tests ${target})
     endif()
   endforeach()
 endfunction()

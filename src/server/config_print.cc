@@ -65,7 +65,7 @@ quotes in the file.
 An unknown key, an unknown variable that begins with `VIGILMQ_` or a value out of range stops the start. All mistakes are
 reported at once, each with its place:
 
-```
+```text
 vigilmq.toml:12:9: keep_alive.max_s: found 70000, expected an integer from 0 to 65535
 ```
 
