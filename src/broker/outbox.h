@@ -41,7 +41,7 @@ class Outbox {
   }
 
   // Room for a frame of the data lane, to be filled at once. (Until the next change.)
-  std::uint8_t* add_frame(std::size_t size) { return add_frame(size, {}, {}); }
+  std::uint8_t* add_frame(std::size_t size) { return add_frame(size, kNobody, {}); }
   // The same, and it ends with a payload that is not copied.
   std::uint8_t* add_frame(std::size_t size, const MessagePtr& owner, base::Bytes payload);
 
@@ -74,6 +74,7 @@ class Outbox {
   std::size_t control_left() const { return control_.size() - control_done_; }
   std::size_t data_end() const { return data_done_ + data_left_; }
   void keep_place();
+  inline static const MessagePtr kNobody;
   base::Bytes view(const Piece& piece) const {
     return piece.owner ? base::Bytes(piece.data, piece.size) : base::Bytes(bytes_.data() + piece.offset, piece.size);
   }

@@ -24,14 +24,21 @@ base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*t
   return handle(*decoded);
 }
 
+// Of a packet in whose names there are control characters. Out of line: hardly any packet has some.
+template <class T, class Handle>
+[[gnu::noinline]] base::Result<void, Departure> if_allowed(T& packet, const Limits& limits, Handle& handle) {
+  if (auto refused = refused_control_characters(packet, limits)) return std::unexpected(std::move(*refused));
+  return handle(packet);
+}
+
 // The same for a packet with names in it.
 template <class T, class Handle>
 base::Result<void, Departure> if_legal(mqtt::Decoded<T>&& decoded, Departure (*to_departure)(const mqtt::DecodeError&),
                                        const Limits& limits, Handle&& handle) {
-  if (decoded && decoded->control_characters) [[unlikely]] {
-    if (auto refused = refused_control_characters(*decoded, limits)) return std::unexpected(std::move(*refused));
-  }
-  return if_legal(std::move(decoded), to_departure, std::forward<Handle>(handle));
+  if (!decoded) return std::unexpected(to_departure(decoded.error()));
+  if (decoded->control_characters) [[unlikely]]
+    return if_allowed(*decoded, limits, handle);
+  return handle(*decoded);
 }
 
 // Answers that a connection is owed: not read by it, or waiting for other shards or for the store. They are never

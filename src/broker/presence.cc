@@ -26,8 +26,7 @@ constexpr std::size_t kPlaces = 48;
 
 bool share(const base::Text& left, const base::Text& right) { return left.view().data() == right.view().data(); }
 
-// Copies of one text stand close together: those of one connection.
-constexpr std::size_t kNeighbours = 2;
+std::size_t units(const base::Text& text) { return heap(text) / 16; }
 
 }  // namespace
 
@@ -107,28 +106,19 @@ void PresenceRecord::keep_history() {
   push_event(connected_event());
 }
 
-// An address that events share counts once.
+// Events of one connection stand together and share its address, which counts once.
 void PresenceRecord::push_event(PresenceEvent event) {
   if (!history_) history_ = std::make_unique<base::CompactQueue<PresenceEvent>>();
-  const auto& events = *history_;
-  bool shared = false;
-  for (std::size_t i = events.size(); i > 0 && i + kNeighbours > events.size(); --i) {
-    shared |= share(events[i - 1].address, event.address);
-  }
-  if (!shared) {
-    texts_ = static_cast<std::uint16_t>(std::min<std::size_t>(UINT16_MAX, texts_ + heap(event.address) / kMemoryUnit));
+  if (history_->empty() || !share(history_->back().address, event.address)) {
+    texts_ = static_cast<std::uint16_t>(std::min<std::size_t>(UINT16_MAX, texts_ + units(event.address)));
   }
   history_->push_back(std::move(event));
 }
 
 void PresenceRecord::pop_event() {
   const auto& events = *history_;
-  bool shared = false;
-  for (std::size_t i = 1; i < events.size() && i <= kNeighbours; ++i) {
-    shared |= share(events[i].address, events[0].address);
-  }
-  if (!shared) {
-    texts_ -= static_cast<std::uint16_t>(std::min<std::size_t>(texts_, heap(events[0].address) / kMemoryUnit));
+  if (events.size() == 1 || !share(events[0].address, events[1].address)) {
+    texts_ -= static_cast<std::uint16_t>(std::min<std::size_t>(texts_, units(events[0].address)));
   }
   history_->pop_front();
 }
@@ -140,16 +130,12 @@ std::int64_t PresenceRecord::last_event_ms() const {
 
 std::size_t PresenceRecord::memory() const {
   std::size_t sum = sizeof(PresenceRecord) + kPlaces + heap(client_id) + texts_ * kMemoryUnit;
-  bool address_counted = false;
   if (history_) {
     const auto& events = *history_;
     const std::size_t room = events.front_free_capacity() + events.size() + events.back_free_capacity();
     sum += heap(sizeof(events)) + heap(room * sizeof(PresenceEvent));
-    for (std::size_t i = events.size(); i > 0 && i + kNeighbours > events.size(); --i) {
-      address_counted |= share(events[i - 1].address, address);
-    }
   }
-  if (!address_counted) sum += heap(address);
+  if (!history_ || history_->empty() || !share(history_->back().address, address)) sum += heap(address);
   if (!past_) return sum;
   sum += heap(sizeof(PresencePast));
   if (past_->detail.capacity() > std::string().capacity()) sum += heap(past_->detail.capacity() + 1);
@@ -212,8 +198,10 @@ void Presence::note(PresenceRecord& record, PresenceEvent event) {
   // when it went.
   const bool passing = event.kind == PresenceEventKind::AtRisk || event.kind == PresenceEventKind::Recovered;
   if (passing) return;
+  // What grows meanwhile is counted with the next connection, or when the client may be forgotten.
+  const bool connected = event.kind == PresenceEventKind::Connected;
   record.append(std::move(event), bounds_.history);
-  count(record);
+  if (connected) count(record);
 }
 
 void Presence::may_forget(PresenceId id, base::Instant now) {

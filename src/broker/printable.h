@@ -7,11 +7,14 @@
 
 #include <fmt/format.h>
 
+#include "mqtt/utf8.h"
+
 namespace vigil::broker {
 
 inline std::string printable(std::string_view text) {
   constexpr std::size_t kMost = 256;
   const bool whole = text.size() <= kMost;
+  if (whole && mqtt::check_utf8(text) == mqtt::Utf8::Plain) return std::string(text);
   // Not in the middle of a character: what is left must be UTF-8 as well.
   std::size_t size = whole ? text.size() : kMost;
   while (!whole && size > 0 && (static_cast<unsigned char>(text[size]) & 0xC0U) == 0x80U) --size;

@@ -6,9 +6,6 @@
 namespace vigil::mqtt {
 namespace {
 
-constexpr std::uint64_t kOnes = 0x0101'0101'0101'0101ULL;
-constexpr std::uint64_t kHighs = 0x8080'8080'8080'8080ULL;
-
 bool continuation(std::uint8_t byte) { return (byte & 0xC0U) == 0x80U; }
 
 // The length of the code point that begins with a byte of 0x80 or above; 0 if it is not well-formed (table 3-7 of the
@@ -31,21 +28,25 @@ std::size_t code_point(const std::uint8_t* p, std::size_t left) {
   return 0;
 }
 
-// Whether eight bytes are all in 0x20..0x7E. Look at the lowest byte that is not: no borrow or carry reaches it. The
-// subtraction sets its high bit if it is below 0x20 or from 0xA0 on, the addition if it is in 0x7F..0x9F.
+// Whether the bytes of a word are all in 0x20..0x7E. Look at the lowest byte that is not: no borrow or carry reaches
+// it. The subtraction sets its high bit if it is below 0x20 or from 0xA0 on, the addition if it is in 0x7F..0x9F.
+template <class Word>
 bool printable_ascii(const std::uint8_t* p) {
-  std::uint64_t word;
-  std::memcpy(&word, p, 8);
+  constexpr Word kOnes = ~Word{0} / 0xFF;
+  constexpr Word kHighs = kOnes * 0x80;
+  Word word;
+  std::memcpy(&word, p, sizeof word);
   return (((word - kOnes * 0x20) | (word + kOnes)) & kHighs) == 0;
 }
 
-// The same of eight bytes or more; the last look overlaps.
+// The same of as many bytes as a word has or more; the last look overlaps.
+template <class Word>
 bool all_printable_ascii(const std::uint8_t* p, std::size_t size) {
-  const std::uint8_t* last = p + size - 8;
-  for (; p < last; p += 8) {
-    if (!printable_ascii(p)) return false;
+  const std::uint8_t* last = p + size - sizeof(Word);
+  for (; p < last; p += sizeof(Word)) {
+    if (!printable_ascii<Word>(p)) return false;
   }
-  return printable_ascii(last);
+  return printable_ascii<Word>(last);
 }
 
 }  // namespace
@@ -53,10 +54,13 @@ bool all_printable_ascii(const std::uint8_t* p, std::size_t size) {
 Utf8 check_utf8(std::string_view text) {
   const auto* p = reinterpret_cast<const std::uint8_t*>(text.data());
   std::size_t left = text.size();
-  if (left >= 8 && all_printable_ascii(p, left)) return Utf8::Plain;
+  if (left >= 8 ? all_printable_ascii<std::uint64_t>(p, left)
+                : left >= 4 && all_printable_ascii<std::uint32_t>(p, left)) {
+    return Utf8::Plain;
+  }
   bool controls = false;
   while (left > 0) {
-    while (left >= 8 && printable_ascii(p)) {
+    while (left >= 8 && printable_ascii<std::uint64_t>(p)) {
       p += 8;
       left -= 8;
     }
