@@ -444,7 +444,7 @@ def test_sighup_changes_the_tick(start_broker):
 
 
 def test_json_log_lines(start_broker):
-    broker = start_broker({"log.format": "json"})
+    broker = start_broker({"log.format": "json", "mqtt.control_characters": "allow"})
     evil = 'quo"te\\\n\x1b'
     broker.client(evil, keep_alive=7).drop()
     broker.wait_log("CONNECTION_CLOSED")
@@ -525,7 +525,8 @@ def test_strangers_that_are_let_in_are_warned_of(tmp_path, start_broker):
 
 
 def test_a_refusal_names_the_client(start_broker):
-    broker = start_broker({"session.max_sessions": 1, "shards": 1, "log.format": "json"})
+    broker = start_broker({"session.max_sessions": 1, "shards": 1, "log.format": "json",
+                           "mqtt.control_characters": "allow"})
     broker.client("first")
     for name in ("second", "evil\n\x1b"):
         client = broker.client()
