@@ -80,7 +80,7 @@ void fill(const std::filesystem::path& directory) {
                broker::Enqueue{session_key(2), 2, binary, {.qos = mqtt::QoS::ExactlyOnce, .share = 3}},
                broker::Enqueue{session_key(2), 3, message("r", "r", 42), {}},
                broker::PutRetained{message("kept", "yes", 43)}, broker::PutPresence{"a", presence("a")}});
-  store.write({broker::Release{session_key(2), 3, {42, 3}}});
+  store.write({broker::Release{session_key(2), 3, {42, 3}}, broker::PutPacketId{session_key(2), 2, 9}});
 }
 
 TEST(StoreTool, InspectsAStore) {
@@ -443,7 +443,16 @@ void open_store_of(const std::string& version) {
 
 TEST(StoreFormats, OpensAStoreOfVersion1) { open_store_of("v1"); }
 TEST(StoreFormats, OpensAStoreOfVersion2) { open_store_of("v2"); }
-TEST(StoreFormats, OpensAStoreOfVersion3) { open_store_of("v3"); }
+TEST(StoreFormats, OpensAStoreOfVersion3) {
+  open_store_of("v3");
+  const TempDirectory directory;
+  std::filesystem::copy(std::filesystem::path(VIGIL_SOURCE_DIR) / "test/store/v3/store", directory.path(),
+                        std::filesystem::copy_options::recursive);
+  Driver store(directory.path());
+  const Contents contents = store.recover();
+  ASSERT_EQ(contents.sessions.at("b").packet_ids.size(), 1U);
+  EXPECT_EQ(contents.sessions.at("b").packet_ids[0].packet_id, 9);
+}
 
 }  // namespace
 }  // namespace vigil::store
