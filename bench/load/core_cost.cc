@@ -78,7 +78,7 @@ bool Rig::apply(unsigned shard) {
       std::size_t size = 0;
       const std::size_t count = outbox->gather(pieces);
       for (std::size_t i = 0; i < count; ++i) size += pieces[i].size();
-      core.wrote(id, size, now_);
+      core.wrote(id, size, broker::SocketRoom::Left, now_);
       bytes_out_ += size;
     }
   }

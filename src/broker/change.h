@@ -184,11 +184,13 @@ struct LoadRequest {
   std::uint32_t most_bytes = 0;
 };
 
-// Takes what has expired out of the messages of a session that are on disk only: those from `from` on.
+// Takes what has expired out of the messages of a session that are on disk only: those from `from` on. Messages of QoS
+// 2 with a number below `begun_below` may have been sent, and stay.
 struct SweepRequest {
   SessionId session;
   SessionKey key;
   std::uint64_t from = 0;
+  std::uint64_t begun_below = 0;
 };
 
 struct StoreBatch {

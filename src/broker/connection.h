@@ -18,6 +18,7 @@
 #include "broker/ids.h"
 #include "broker/keep_alive.h"
 #include "broker/outbox.h"
+#include "broker/pending_suback.h"
 #include "broker/topic_alias.h"
 #include "mqtt/types.h"
 
@@ -47,6 +48,7 @@ struct Connection {
     // Receive Maximum (4.9).
     base::CompactSet<mqtt::PacketId> unreleased;
     std::string auth_method;
+    base::CompactQueue<PendingSubAck> ready;       // answers that wait for their turn only
     base::CompactVector<std::uint8_t> unfinished;  // the beginning of a packet
   };
 

@@ -88,8 +88,11 @@ Outcome Shard::deliver(SessionId sid, Session& s, const MessagePtr& message, con
   DeliveryState& d = delivery_of(s);
   // What must be stored before it is sent waits in the queue for that.
   const bool stored_first = s.durable && (sink_ != nullptr || message->qos() == QoS::ExactlyOnce);
-  if (!has_room || s.queued() > 0 || stored_first || !window_open(c, d) || !d.inflight.has_free_id(d.next_number)) {
-    return enqueue(sid, s, message, terms, now);
+  const bool goes = has_room && s.queued() == 0 && !stored_first && window_open(c, d);
+  if (!goes || !d.inflight.has_free_id(d.next_number)) {
+    const Outcome outcome = enqueue(sid, s, message, terms, now);
+    if (goes) pump(sid, s, now);  // under another identifier
+    return outcome;
   }
   Delivery delivery{message, terms};
   if (s.durable) {
@@ -142,15 +145,17 @@ void Shard::drop_expired(SessionId sid, Session& s, base::Instant now) {
   const bool on_disk = d.tail.messages > 0 && !d.tail.loading && d.expiring.expired(now).messages > 0;
   if (on_disk) {
     d.tail.sweeping = true;
-    batch().sweeps.push_back({sid, s.key, std::max(d.tail.from, d.sent_below)});
+    batch().sweeps.push_back({sid, s.key, d.tail.from, d.sent_below});
   }
+  d.next_sweep = now + d.sweep_every;
   const std::size_t before = d.queue.size();
   drop_queued(s, [&](const Delivery& waiting) {
     if (waiting.needs == kPending || !d.expired(waiting, now)) return false;
     ++stats_.publish_expired;
     return true;
   });
-  swept_some(d, d.queue.size() < before || on_disk, now);
+  // What the disk says decides where there is something on disk.
+  if (!on_disk) swept_some(d, d.queue.size() < before, now);
 }
 
 // What may have been sent at QoS 2 stays although it has expired: looking for such again and again would be in vain.
@@ -220,7 +225,7 @@ Outcome Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, con
     delivery.number = d.next_number++;
     delivery.stored = true;
     emit(Enqueue{s.key, delivery.number, message, terms});
-    if (sink_ != nullptr || message->qos() == QoS::ExactlyOnce) delivery.needs = needs();
+    if (sink_ != nullptr || message->qos() == QoS::ExactlyOnce || terms.retained_at_subscribe) delivery.needs = needs();
     wait_for_store(sid, delivery);
     if (belongs_on_disk(s, delivery)) {
       stats_.queued_bytes += message->size();
@@ -238,7 +243,12 @@ Outcome Shard::enqueue(SessionId sid, Session& s, const MessagePtr& message, con
   } else {
     ++d.retained_waiting;
   }
-  if (terms.qos == QoS::AtMostOnce) ++d.unnumbered_waiting;
+  if (terms.qos == QoS::AtMostOnce) {
+    ++d.unnumbered_waiting;
+    // Behind the SUBACK, which waits for the store.
+    if (s.durable && terms.retained_at_subscribe) delivery.needs = last_batch_;
+    wait_for_store(sid, delivery);
+  }
   d.queue.push_back(std::move(delivery));
   return Outcome::Taken;
 }
@@ -261,7 +271,11 @@ void Shard::unqueue(Session& s, const Delivery& delivery) {
 // know it.
 bool Shard::identify(SessionId sid, Session& s, Delivery& next) {
   DeliveryState& d = *s.delivery;
-  if (next.packet_id != 0 || d.inflight.has_free_id(next.number != 0 ? next.number : d.next_number)) return true;
+  const bool known = next.packet_id != 0;
+  if (known ? d.inflight.is_free(next.packet_id)
+            : d.inflight.has_free_id(next.number != 0 ? next.number : d.next_number)) {
+    return true;
+  }
   next.packet_id = d.inflight.free_id();
   if (!next.stored) return true;
   emit(PutPacketId{s.key, next.number, next.packet_id});

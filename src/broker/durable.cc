@@ -230,7 +230,10 @@ void Shard::joint_stored(JointId id, base::Instant now) {
   if (joints_.empty()) ended_meanwhile_.clear();
   for (const auto& [connection, sequence] : joint.acks) {
     Connection* c = connections_.find(connection);
-    if (c == nullptr) continue;
+    if (c == nullptr) {
+      forget_refused(joint);
+      continue;
+    }
     c->acks.receipt(sequence, joint.outcome);
     settle_acks(connection, *c);
   }
@@ -238,6 +241,14 @@ void Shard::joint_stored(JointId id, base::Instant now) {
     held_until(sid, number, 0);
     if (Session* s = sessions_.find(sid); s != nullptr) pump(sid, *s, now);
   }
+}
+
+// The publisher went before it could be told that nobody had room for its message: the second try is to be routed anew.
+void Shard::forget_refused(const Joint& joint) {
+  if (!joint.refusable || joint.outcome != Outcome::Dropped) return;
+  Session* s = sessions_.find(joint.publisher);
+  if (s == nullptr || !s->extras || s->extras->unreleased.erase(joint.packet_id) == 0) return;
+  if (s->durable) emit(DropUnreleased{s->key, joint.packet_id});
 }
 
 // A message of a joint change waits for this batch from now on; 0: for nothing.
@@ -300,6 +311,8 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     c->keep_alive.waited(now);
     if (!c->outbox->empty()) to_send(id, *c);
   }
+  // Before anything of a session is sent: retained messages follow their SUBACK.
+  settle_subacks(now);
   for (const JointId joint : answer.joints) joint_stored(joint, now);
   for (; !receipts_.empty() && receipts_.front().needs <= stored_; receipts_.pop_front()) {
     post(receipts_.front().to, receipts_.front().mail);
@@ -308,7 +321,6 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     const ConnectionId id = ack_waits_.front().connection;
     if (Connection* c = connections_.find(id); c != nullptr) settle_acks(id, *c);
   }
-  settle_subacks(now);
   for (; !answers_.empty() && answers_.front().needs <= stored_; answers_.pop_front()) {
     const PendingAnswer& answer_due = answers_.front();
     Connection* c = connections_.find(answer_due.connection);

@@ -58,6 +58,9 @@ struct TcpTimeout {
   std::uint32_t keep_alive_s = 0;
 };
 
+// After a write: whether the socket would have taken more.
+enum class SocketRoom : std::uint8_t { Left, Full };
+
 enum class LogLevel : std::uint8_t { Trace, Debug, Info, Warn, Error };
 
 struct LogLine {

@@ -35,7 +35,7 @@ class ExpiryCounts {
     if (at == moments_.end() || at->at != expires) at = moments_.insert(at, Moment{.at = expires, .sum = {}});
     ++at->sum.messages;
     at->sum.bytes += bytes;
-    if (moments_.size() > kMost) merge_nearest();
+    if (moments_.size() > kMost) merge_cheapest();
   }
   // It left. The same values as when it was added.
   void remove(base::Instant expires, std::uint64_t bytes) {
@@ -76,18 +76,34 @@ class ExpiryCounts {
 
   void take(Moments::iterator at, std::uint64_t messages, std::uint64_t bytes) {
     at->sum.messages -= std::min(messages, at->sum.messages);
-    at->sum.bytes -= std::min(bytes, at->sum.bytes);
-    if (at->sum.messages == 0) moments_.erase(at);
-  }
-  // The two that lie closest together become one, at the later moment.
-  void merge_nearest() {
-    auto nearest = moments_.begin();
-    for (auto at = moments_.begin(); at + 1 != moments_.end(); ++at) {
-      if ((at + 1)->at - at->at < (nearest + 1)->at - nearest->at) nearest = at;
+    // Where moments have been merged, some of the bytes may be counted with a later one.
+    for (auto from = at; bytes > 0 && from != moments_.end(); ++from) {
+      const std::uint64_t here = std::min(bytes, from->sum.bytes);
+      from->sum.bytes -= here;
+      bytes -= here;
     }
-    (nearest + 1)->sum.messages += nearest->sum.messages;
-    (nearest + 1)->sum.bytes += nearest->sum.bytes;
-    moments_.erase(nearest);
+    if (at->sum.messages > 0) return;
+    const std::uint64_t rest = at->sum.bytes;
+    const auto next = moments_.erase(at);
+    if (next != moments_.end()) next->sum.bytes += rest;
+  }
+  // Two neighbours become one, at the later moment: those that make the fewest messages late for the shortest time. In
+  // a steady stream the moments so stay spread over all of it.
+  void merge_cheapest() {
+    const auto cost = [](Moments::iterator at) {
+      return static_cast<double>(at->sum.messages) * static_cast<double>(((at + 1)->at - at->at).count());
+    };
+    auto cheapest = moments_.begin();
+    double least = cost(cheapest);
+    for (auto at = cheapest + 1; at + 1 != moments_.end(); ++at) {
+      if (const double its = cost(at); its < least) {
+        cheapest = at;
+        least = its;
+      }
+    }
+    (cheapest + 1)->sum.messages += cheapest->sum.messages;
+    (cheapest + 1)->sum.bytes += cheapest->sum.bytes;
+    moments_.erase(cheapest);
   }
 
   Moments moments_;  // by time

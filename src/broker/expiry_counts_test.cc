@@ -69,5 +69,42 @@ TEST(ExpiryCounts, IsBoundedAndNeverTooEarly) {
   EXPECT_TRUE(counts.empty());
 }
 
+// A steady stream, all with the same time to live: what is counted follows what has expired, a part of that time
+// behind, even if nothing is ever removed.
+TEST(ExpiryCounts, FollowASteadyStream) {
+  constexpr std::int64_t kTimeToLive = 3'600;
+  constexpr int kPerSecond = 2;
+  ExpiryCounts counts;
+  for (std::int64_t now = 0; now < 5 * kTimeToLive; ++now) {
+    for (int i = 0; i < kPerSecond; ++i) counts.add(at(now + kTimeToLive), 10);
+    const std::int64_t expired = std::max<std::int64_t>(0, now - kTimeToLive + 1) * kPerSecond;
+    const auto counted = static_cast<std::int64_t>(counts.expired(at(now)).messages);
+    ASSERT_LE(counted, expired);
+    ASSERT_GE(counted, expired * 3 / 4 - kTimeToLive * kPerSecond / 8) << "after " << now << " s";
+  }
+}
+
+// The same, with the expired ones removed from time to time, as a queue does.
+TEST(ExpiryCounts, FollowAStreamThatIsSwept) {
+  constexpr std::int64_t kTimeToLive = 10'000;
+  ExpiryCounts counts;
+  std::deque<std::int64_t> queue;
+  std::size_t most = 0;
+  for (std::int64_t now = 0; now < 100'000; now += 10) {
+    queue.push_back(now + kTimeToLive);
+    counts.add(at(queue.back()), 1);
+    if (counts.expired(at(now)).messages > 0) {
+      std::uint64_t gone = 0;
+      for (; !queue.empty() && queue.front() <= now; queue.pop_front()) ++gone;
+      counts.remove_first(gone, gone);
+    }
+    most = std::max(most, queue.size());
+  }
+  // 1,000 live at a time.
+  EXPECT_LT(most, 1'300U);
+  EXPECT_EQ(counts.expired(at(1'000'000)).messages, queue.size());
+  EXPECT_EQ(counts.expired(at(1'000'000)).bytes, queue.size());
+}
+
 }  // namespace
 }  // namespace vigil::broker

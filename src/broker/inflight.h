@@ -16,6 +16,7 @@
 #include <boost/container/devector.hpp>
 #include <boost/unordered/unordered_flat_map.hpp>
 
+#include "base/check.h"
 #include "broker/delivery.h"
 #include "mqtt/types.h"
 
@@ -44,6 +45,7 @@ class Inflight {
   bool has_free_id(std::uint64_t number) const {
     return (!ids_ && !spans_a_round(number)) || is_free(packet_id_of(number));
   }
+  [[gnu::noinline]] bool is_free(mqtt::PacketId id) const { return index_of(id) == SIZE_MAX; }
   // An identifier that no message here uses [MQTT-2.2.1-4]. REQUIRES: size() < 65535.
   mqtt::PacketId free_id() {
     index_ids();
@@ -130,7 +132,6 @@ class Inflight {
   using Ids = boost::unordered_flat_map<mqtt::PacketId, std::uint64_t>;
 
   // The rare ways, kept out of the callers.
-  [[gnu::noinline]] bool is_free(mqtt::PacketId id) const { return index_of(id) == SIZE_MAX; }
   bool spans_a_round(std::uint64_t number) const {
     return !entries_.empty() && number - entries_.front().delivery.number >= kIdentifiers;
   }
@@ -142,7 +143,7 @@ class Inflight {
     const mqtt::PacketId usual = packet_id_of(delivery.number);
     const mqtt::PacketId id = delivery.packet_id != 0 ? delivery.packet_id : usual;
     if (id != usual) ++unusual_;
-    ids_->emplace(id, delivery.number);
+    CHECK(ids_->emplace(id, delivery.number).second);
     return id;
   }
   void index_ids() {

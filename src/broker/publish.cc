@@ -82,6 +82,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     answer.outcome = Outcome::Taken;
     answer.needs = s.durable ? last_batch_ : 0;
     if (Joint* joint = joint_of(c.session, packet.packet_id); joint != nullptr) {
+      answer.outcome = joint->outcome;
       answer.waiting = 1;
       joint->acks.emplace_back(id, c.acks.next_sequence());
     }
@@ -145,7 +146,15 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
   const Routed routed = route(Message::make(spec), token, now);
   if (routed.outcome == Outcome::NoSubscriber && logs(LogLevel::Debug)) log_nobody(c, packet.topic, packet.retain);
   if (!acked) return {};
-  if (exactly_once) take_exactly_once(s, packet.packet_id);
+  // A 5.0 client whose message nobody had room for is told at once, and may use the identifier for another.
+  const bool refused = c.version == Version::V5 && routed.outcome == Outcome::Dropped && routed.waiting == 0 &&
+                       (sink_ == nullptr || sink_->waiting == 0);
+  if (exactly_once && refused) {
+    c.release(packet.packet_id);
+    answer.given_back = true;
+  } else if (exactly_once) {
+    take_exactly_once(s, packet.packet_id);
+  }
   answer.outcome = routed.outcome;
   answer.waiting = routed.waiting;
   if (const JointId joint = scope.close(); joint != 0) {
@@ -153,6 +162,7 @@ Shard::Step Shard::publish(ConnectionId id, Connection& c, mqtt::Publish& packet
     waits.publisher = c.session;
     waits.packet_id = packet.packet_id;
     waits.outcome = routed.outcome;
+    waits.refusable = c.version == Version::V5;
     waits.acks.emplace_back(id, token.sequence);
     answer.waiting = 1;
   } else if (emitted_ != emitted_before) {

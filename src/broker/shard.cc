@@ -176,7 +176,7 @@ std::vector<std::uint8_t>& Shard::control_lane(ConnectionId id, Connection& c) {
   return outbox_of(id, c).control();
 }
 
-const Outbox* Shard::wrote(ConnectionId id, std::size_t written, base::Instant now) {
+const Outbox* Shard::wrote(ConnectionId id, std::size_t written, SocketRoom room, base::Instant now) {
   Connection* c = connections_.find(id);
   if (c == nullptr) return nullptr;
   c->queued_to_send = false;
@@ -192,6 +192,8 @@ const Outbox* Shard::wrote(ConnectionId id, std::size_t written, base::Instant n
       spare_outboxes_.push_back(std::move(c->outbox));
     }
     c->outbox.reset();
+  } else if (room == SocketRoom::Left) {
+    // It was not offered everything.
   } else if (!c->outbox->stall_timer) {
     c->outbox->congested();
     c->outbox->stall_timer = arm(now + limits().write_stall_timeout, TimerKind::WriteStall, id.value());

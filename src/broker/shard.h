@@ -46,15 +46,15 @@ struct RetainedTimerTag;
 
 // What a timer asks when it fires.
 enum class TimerKind : std::uint32_t {
-  Connection,      // is it still silent? has its CONNECT come?
-  WriteStall,      // does the peer still not read?
-  Session,         // is the will due? is the session over?
-  Retained,        // has the retained message expired?
-  RetainedWishes,  // what else is retained for new subscriptions?
-  System,          // time for $SYS/broker
-  Reload,          // can the session's messages be read again?
-  Sweep,           // which messages of an absent client have expired?
-  Presence,        // is a client to be forgotten?
+  Connection,  // is it still silent? has its CONNECT come?
+  WriteStall,  // does the peer still not read?
+  Session,     // is the will due? is the session over?
+  Retained,    // has the retained message expired?
+  Answers,     // whose turn is it to be answered?
+  System,      // time for $SYS/broker
+  Reload,      // can the session's messages be read again?
+  Sweep,       // which messages of an absent client have expired?
+  Presence,    // is a client to be forgotten?
 };
 
 // Why a connection is ended, with what a table cannot know.
@@ -80,7 +80,7 @@ class Shard {
   ConnectionId opened(PeerInfo peer, base::Instant now);
   ConnectionId adopted(HandOver handover, base::Instant now);
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
-  const Outbox* wrote(ConnectionId id, std::size_t written, base::Instant now);
+  const Outbox* wrote(ConnectionId id, std::size_t written, SocketRoom room, base::Instant now);
   void store_time(std::int64_t store_ms, base::Instant now);
   void wall_time(WallTime wall) { setup_.wall = std::move(wall); }
   bool kick(std::string_view client_id, base::Instant now);
@@ -251,6 +251,7 @@ class Shard {
     JointId id = 0;
     std::uint32_t waiting = 0;  // receipts of other shards that have not come
     Outcome outcome = Outcome::NoSubscriber;
+    bool refusable = false;  // its publisher is told if nobody had room for it
     std::vector<Change> changes;
     std::vector<std::pair<SessionId, std::uint64_t>> held;     // messages here that wait for it, by number
     std::vector<std::pair<ConnectionId, std::uint32_t>> acks;  // that are owed once it is stored
@@ -300,6 +301,7 @@ class Shard {
   void commit_changes(Joint& joint);
   void joint_receipt(JointId id, Outcome outcome);
   void joint_stored(JointId id, base::Instant now);
+  void forget_refused(const Joint& joint);
   void held_until(SessionId sid, std::uint64_t number, std::uint64_t batch);
   Joint* joint_of(SessionId publisher, mqtt::PacketId packet_id);
   void hold(ConnectionId id, Connection& c, std::uint64_t batch);
@@ -359,12 +361,6 @@ class Shard {
   // --- subscribe.cc
   Step subscribe(ConnectionId id, Connection& c, const mqtt::Subscribe& packet, base::Instant now);
   Step unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant now);
-  // A subscription that is owed what is retained.
-  struct RetainedWish {
-    base::Text filter;
-    topics::Subscription subscription;
-  };
-  using RetainedWishes = boost::container::small_vector<RetainedWish, 1>;
   mqtt::ReasonCode subscribe_one(Connection& c, Session& s, const mqtt::Subscribe::Entry& entry,
                                  std::uint32_t subscription_id, RetainedWishes& wishes);
   mqtt::ReasonCode too_many_subscriptions(Connection& c, const Session& s, std::string_view key);
@@ -378,8 +374,6 @@ class Shard {
   };
   void group_changed(const mqtt::TopicFilter& filter, MembersChange change);
   void members_came_or_went(const Session& s);
-  void retained_at_subscribe(SessionId sid, Session& s, std::string_view filter,
-                             const topics::Subscription& subscription, base::Instant now);
   void tell_interest(InterestMail mail);
   std::uint64_t interest_applied() const;
   void interest_applied_by(ShardId other, std::uint64_t told, base::Instant now);
@@ -435,8 +429,7 @@ class Shard {
   void broker_stats_told(ShardId by, base::Instant now);
   void publish_broker_stats(base::Instant now);
   void clear_broker_stats();
-  void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
-                  base::Instant now);
+  void start_feed(Session& s, std::string_view filter, const topics::Subscription& subscription);
   static void drop_feed(Session& s, std::string_view filter);
   void continue_feeds(SessionId sid, Session& s);
   void system_reply(SystemReplyMail& reply, base::Instant now);
@@ -478,27 +471,29 @@ class Shard {
   };
   base::SlotMap<RetainedTimer, RetainedTimerTag> retained_timers_;
 
-  // SUBACKs that wait until every shard knows the new interest.
-  struct PendingSubAck {
-    ConnectionId connection;
-    mqtt::PacketId packet_id = 0;
-    boost::container::small_vector<mqtt::ReasonCode, 4> reasons;
-    std::uint64_t needs = 0;        // what every other shard must have applied
-    std::uint64_t needs_batch = 0;  // what must be stored
-    RetainedWishes wishes;
-  };
-  std::deque<PendingSubAck> subacks_;  // in the order of what they need
+  std::deque<PendingSubAck> subacks_;        // that wait for other shards and the store, in the order of what they need
+  std::deque<PendingSubAck> retained_acks_;  // whose retained messages are being stored, by batch
+  std::deque<ConnectionId> answer_ring_;     // connections whose answers wait for their turn
+  base::TimerId answers_timer_;
   std::uint64_t interest_told_ = 0;
   std::vector<std::uint64_t> interest_applied_;  // by shard
   std::uint64_t retained_work_ = 0;              // retained messages looked at for subscriptions, ever
+  std::uint64_t retained_work_from_ = 0;         // when the turn began
+  void line_up(Connection& c, PendingSubAck&& pending, base::Instant now);
   void settle_subacks(base::Instant now);
-  void serve_wishes(RetainedWishes& wishes, base::Instant now);
-  void serve_waiting_wishes(base::Instant now);
-  void serve_wish(const RetainedWish& wish, base::Instant now);
-  std::deque<RetainedWish> retained_wishes_;  // whose SUBACK has been sent
-  base::TimerId wishes_timer_;
+  bool has_turn() const;
+  void wait_for_turn(Connection& c, PendingSubAck&& pending, base::Instant now);
+  void serve_ring(base::Instant now);
+  void give_answer(PendingSubAck& pending, base::Instant now);
+  bool finish_answer(const PendingSubAck& pending, base::Instant now);
+  static bool still_wished(const Session& s, const RetainedWish& wish);
+  void grant_wish(SessionId sid, Session& s, const RetainedWish& wish, base::Instant now);
+  void queue_wish(SessionId sid, Session& s, const RetainedWish& wish, base::Instant now);
+  void follow_clients(SessionId sid, Session& s, const RetainedWish& wish);
+  template <class F>
+  void for_each_retained(const Session& s, const RetainedWish& wish, base::Instant now, F&& give);
   // False if it is larger than the client takes.
-  bool send_suback(const PendingSubAck& pending);
+  bool send_suback(Connection& c, const PendingSubAck& pending);
   static Departure answer_too_large();
   static bool fits(const Connection& c, const mqtt::Packet& packet);
 

@@ -46,8 +46,8 @@ void ShardCore::closed(ConnectionId id, SocketEnd end, const std::optional<base:
                        base::Instant now) {
   shard_->closed(id, end, evidence, now);
 }
-const Outbox* ShardCore::wrote(ConnectionId id, std::size_t written, base::Instant now) {
-  return shard_->wrote(id, written, now);
+const Outbox* ShardCore::wrote(ConnectionId id, std::size_t written, SocketRoom room, base::Instant now) {
+  return shard_->wrote(id, written, room, now);
 }
 void ShardCore::mail(Mail&& mail, base::Instant now) { shard_->mail(std::move(mail), now); }
 void ShardCore::advance(base::Instant now) { shard_->advance(now); }

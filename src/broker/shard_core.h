@@ -100,7 +100,7 @@ class ShardCore {
   // The socket ended without our doing.
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   // The socket took `written` bytes of outbox(id). What is left of it, or null.
-  const Outbox* wrote(ConnectionId id, std::size_t written, base::Instant now);
+  const Outbox* wrote(ConnectionId id, std::size_t written, SocketRoom room, base::Instant now);
   void mail(Mail&& mail, base::Instant now);
   // Time has come to `now`: fires what is due, at most a bounded number (next_deadline() then is not later than now).
   void advance(base::Instant now);

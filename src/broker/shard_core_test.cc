@@ -58,7 +58,7 @@ class OneClient {
       }
       if (size == 0) break;
       sent_ += size;
-      core_.wrote(id_, size, now_);
+      core_.wrote(id_, size, SocketRoom::Left, now_);
     }
     return taken;
   }
@@ -91,6 +91,22 @@ TEST(ShardCore, CountsMoreBytesThanFitIntoAConnectionsCounters) {
   const std::uint64_t counted = std::stoull(state.substr(at + 12));
   EXPECT_GE(counted, sent);
   EXPECT_LE(counted, client.sent());
+}
+
+// A write that was not offered everything is no sign of a peer that does not read: answers keep their place.
+TEST(ShardCore, AnswersKeepTheirPlaceWhereAWriteIsOfferedAPart) {
+  OneClient client;
+  client.take();
+  // Too large to be copied: each is two pieces of a write.
+  for (char name = 'a'; name < 'z'; ++name) {
+    client.send(packet(0x31, text_field(std::string("r/") + name) + std::string(3'000, 'x')));
+  }
+  client.subscribe("r/#");
+  client.send(packet(0xC0, ""));
+  const std::string all = client.take();
+  EXPECT_GT(all.size(), 25U * 3'000U);
+  EXPECT_EQ(all.substr(0, 5), std::string("\x90\x03\x00\x01\x00", 5));
+  EXPECT_EQ(all.substr(all.size() - 2), std::string("\xD0\x00", 2));
 }
 
 // A shard's counters that were on their way when the figures were switched off are not those of when they are on again.

@@ -17,9 +17,9 @@ bool may_match_clients(std::string_view filter) {
   return filter.starts_with("$SYS") && !filter.starts_with("$SYS/broker");
 }
 
-// Retained messages that are looked at in one go for new subscriptions, except within one filter. The rest follows in
-// the next turn.
-constexpr std::uint64_t kRetainedAStep = 100'000;
+// Retained messages that are looked at in one turn for new subscriptions, except within one SUBSCRIBE. Further answers
+// wait for the next turn.
+constexpr std::uint64_t kRetainedATurn = 100'000;
 
 // Kinds of subscriptions can be switched off.
 std::optional<ReasonCode> kind_refused(const mqtt::TopicFilter& filter, const Limits& limits) {
@@ -60,7 +60,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
                                      .field = "Subscription Identifier",
                                      .detail = "switched off on this broker"});
   }
-  PendingSubAck pending{.connection = id, .packet_id = packet.packet_id};
+  PendingSubAck pending{.connection = id, .session = c.session, .packet_id = packet.packet_id};
   const std::uint64_t emitted_before = emitted_;
   const std::size_t most = limits().max_subscriptions_per_session;
   std::size_t handled = 0;
@@ -92,14 +92,7 @@ Shard::Step Shard::subscribe(ConnectionId id, Connection& c, const mqtt::Subscri
   // it yet.
   pending.needs = interest_told_;
   pending.needs_batch = emitted_ != emitted_before ? last_batch_ : 0;
-  if (interest_applied() >= pending.needs && pending.needs_batch <= stored_) {
-    if (!send_suback(pending)) return std::unexpected(answer_too_large());
-    serve_wishes(pending.wishes, now);
-  } else {
-    ++c.pending_answers;
-    look_at_owed(c);
-    subacks_.push_back(std::move(pending));
-  }
+  line_up(c, std::move(pending), now);
   return {};
 }
 
@@ -164,57 +157,181 @@ ReasonCode Shard::subscribe_one(Connection& c, Session& s, const mqtt::Subscribe
   if (added.first_of_filter) interest_gained(filter);
   const RetainHandling handling = entry.options.retain_handling;
   if (handling == RetainHandling::SendAtSubscribe || (handling == RetainHandling::SendIfNew && is_new)) {
-    wishes.push_back({own->text, subscription});
+    wishes.push_back({own->text, own->number, subscription});
   }
   return granted(subscription.options.qos);
 }
 
-// --- retained messages for new subscriptions: behind their SUBACK, in the order of the subscriptions
+// --- answers to SUBSCRIBE and UNSUBSCRIBE
+//
+// An answer waits for what it needs of other shards and of the store, then for its turn: retained messages of the new
+// subscriptions are looked up just before it, connection by connection, as many as a turn has room for. Each connection
+// gets its answers in order.
+//
+//   subacks_ ── interests applied, subscriptions stored ──► Connection::ready ── its turn ──► the client
+//                                                                 └── retained messages to be stored ──► retained_acks_
+//                                                                 ──┘
 
-void Shard::serve_wishes(RetainedWishes& wishes, base::Instant now) {
-  const std::uint64_t from = retained_work_;
-  for (RetainedWish& wish : wishes) {
-    if (retained_wishes_.empty() && retained_work_ - from <= kRetainedAStep) {
-      serve_wish(wish, now);
-      continue;
-    }
-    retained_wishes_.push_back(std::move(wish));
-    if (!wishes_timer_) wishes_timer_ = arm(now, TimerKind::RetainedWishes, 0);
+void Shard::line_up(Connection& c, PendingSubAck&& pending, base::Instant now) {
+  const bool first = c.pending_answers == 0;
+  ++c.pending_answers;
+  look_at_owed(c);
+  if (!first || interest_applied() < pending.needs || pending.needs_batch > stored_) {
+    subacks_.push_back(std::move(pending));
+  } else if (has_turn()) {
+    give_answer(pending, now);
+  } else {
+    wait_for_turn(c, std::move(pending), now);
   }
 }
 
-void Shard::serve_waiting_wishes(base::Instant now) {
-  const std::uint64_t from = retained_work_;
-  while (!retained_wishes_.empty() && retained_work_ - from <= kRetainedAStep) {
-    const RetainedWish wish = std::move(retained_wishes_.front());
-    retained_wishes_.pop_front();
-    serve_wish(wish, now);
+void Shard::settle_subacks(base::Instant now) {
+  if (!subacks_.empty()) {
+    const std::uint64_t applied = interest_applied();
+    while (!subacks_.empty() && subacks_.front().needs <= applied && subacks_.front().needs_batch <= stored_) {
+      PendingSubAck pending = std::move(subacks_.front());
+      subacks_.pop_front();
+      // (A client that went before its SUBACK does not know of its subscription, and asks again.)
+      Connection* c = connections_.find(pending.connection);
+      if (c == nullptr) continue;
+      if (!has_turn() || (c->extras && !c->extras->ready.empty())) {
+        wait_for_turn(*c, std::move(pending), now);
+      } else {
+        give_answer(pending, now);
+      }
+    }
   }
-  if (!retained_wishes_.empty()) wishes_timer_ = arm(now, TimerKind::RetainedWishes, 0);
+  while (!retained_acks_.empty() && retained_acks_.front().needs_batch <= stored_) {
+    const PendingSubAck pending = std::move(retained_acks_.front());
+    retained_acks_.pop_front();
+    const bool told = finish_answer(pending, now);
+    Session* s = sessions_.find(pending.session);
+    if (s == nullptr) continue;
+    pump(pending.session, *s, now);
+    if (!told) continue;
+    for (const RetainedWish& wish : pending.wishes) follow_clients(pending.session, *s, wish);
+  }
+}
+
+bool Shard::has_turn() const { return retained_work_ - retained_work_from_ <= kRetainedATurn; }
+
+void Shard::wait_for_turn(Connection& c, PendingSubAck&& pending, base::Instant now) {
+  auto& ready = c.with_extras().ready;
+  if (ready.empty()) answer_ring_.push_back(pending.connection);
+  ready.push_back(std::move(pending));
+  if (!answers_timer_) answers_timer_ = arm(now, TimerKind::Answers, 0);
+}
+
+// The next turn: one answer of each connection after the other.
+void Shard::serve_ring(base::Instant now) {
+  retained_work_from_ = retained_work_;
+  while (!answer_ring_.empty() && has_turn()) {
+    const ConnectionId id = answer_ring_.front();
+    answer_ring_.pop_front();
+    Connection* c = connections_.find(id);
+    if (c == nullptr) continue;
+    auto& ready = c->extras->ready;
+    PendingSubAck pending = std::move(ready.front());
+    ready.pop_front();
+    if (!ready.empty()) answer_ring_.push_back(id);
+    give_answer(pending, now);
+  }
+  if (!answer_ring_.empty() && !answers_timer_) answers_timer_ = arm(now, TimerKind::Answers, 0);
+  settle_subacks(now);
+}
+
+// Everything that the answer needs is there, and it is its turn.
+void Shard::give_answer(PendingSubAck& pending, base::Instant now) {
+  const SessionId sid = pending.session;
+  Session& s = sessions_.at(sid);
+  if (!s.durable || pending.wishes.empty()) {
+    const RetainedWishes wishes = std::move(pending.wishes);
+    if (!finish_answer(pending, now)) return;
+    for (const RetainedWish& wish : wishes) grant_wish(sid, s, wish, now);
+    return;
+  }
+  // A client that has seen SUBACK need not subscribe again: what it is to get then must outlive the broker, too.
+  for (const RetainedWish& wish : pending.wishes) queue_wish(sid, s, wish, now);
+  pending.needs_batch = last_batch_;
+  if (pending.needs_batch > stored_) {
+    retained_acks_.push_back(std::move(pending));
+    return;
+  }
+  if (!finish_answer(pending, now)) return;
+  for (const RetainedWish& wish : pending.wishes) follow_clients(sid, s, wish);
+  pump(sid, s, now);
+}
+
+// Sends it. False if the connection is gone, or ends because the answer is larger than the client takes.
+bool Shard::finish_answer(const PendingSubAck& pending, base::Instant now) {
+  Connection* c = connections_.find(pending.connection);
+  if (c == nullptr) return false;
+  answered(pending.connection);
+  if (pending.unsuback.empty()) {
+    if (send_suback(*c, pending)) return true;
+    leave(pending.connection, answer_too_large(), now);
+    return false;
+  }
+  if (logs(LogLevel::Trace)) trace_sent(*c, pending.unsuback);
+  auto& out = control_lane(pending.connection, *c);
+  out.insert(out.end(), pending.unsuback.begin(), pending.unsuback.end());
+  return true;
+}
+
+// --- retained messages of a new subscription
+
+bool Shard::still_wished(const Session& s, const RetainedWish& wish) {
+  const OwnSubscription* own = s.find_subscription(wish.filter.view());
+  return own != nullptr && own->number == wish.number;
 }
 
 // What is retained is looked up now and not when the subscription was made: it is never older than what the client has
 // been sent meanwhile.
-void Shard::serve_wish(const RetainedWish& wish, base::Instant now) {
-  const SessionId sid = SessionId::from_value(wish.subscription.subscriber);
-  Session* s = sessions_.find(sid);
-  // It may be gone by now, or its client may have taken the subscription back.
-  if (s == nullptr || s->find_subscription(wish.filter.view()) == nullptr) return;
-  if (retained_.size() > 0) retained_at_subscribe(sid, *s, wish.filter, wish.subscription, now);
-  if (!s->may_read_clients || !s->connected() || !may_match_clients(wish.filter)) return;
-  start_feed(sid, *s, wish.filter, wish.subscription, now);
-  continue_feeds(sid, *s);
+void Shard::grant_wish(SessionId sid, Session& s, const RetainedWish& wish, base::Instant now) {
+  if (!still_wished(s, wish)) return;
+  for_each_retained(s, wish, now,
+                    [&](const MessagePtr& message, const Terms& terms) { deliver(sid, s, message, terms, now); });
+  follow_clients(sid, s, wish);
 }
 
-bool Shard::send_suback(const PendingSubAck& pending) {
-  Connection* c = connections_.find(pending.connection);
-  if (c == nullptr) return true;
+// The same behind what waits for the session, to be sent when it is stored.
+void Shard::queue_wish(SessionId sid, Session& s, const RetainedWish& wish, base::Instant now) {
+  if (!still_wished(s, wish)) return;
+  for_each_retained(s, wish, now,
+                    [&](const MessagePtr& message, const Terms& terms) { enqueue(sid, s, message, terms, now); });
+}
+
+void Shard::follow_clients(SessionId sid, Session& s, const RetainedWish& wish) {
+  if (!s.may_read_clients || !s.connected() || !may_match_clients(wish.filter) || !still_wished(s, wish)) return;
+  start_feed(s, wish.filter, wish.subscription);
+  continue_feeds(sid, s);
+}
+
+template <class F>
+void Shard::for_each_retained(const Session& s, const RetainedWish& wish, base::Instant now, F&& give) {
+  if (retained_.size() == 0) return;
+  Terms terms;
+  terms.retain = true;
+  terms.retained_at_subscribe = true;
+  if (wish.subscription.subscription_id != 0) terms.subscription_ids.push_back(wish.subscription.subscription_id);
+  retained_.for_each_match(wish.filter.view(), [&](std::string_view topic, Retained& retained) {
+    ++retained_work_;
+    if (!retained.message || retained.message->expired(now)) return;
+    // While retained messages are switched off, those of earlier are kept back. They are sent when it is on again.
+    if (!limits().retain_available && !is_brokers_own(topic)) return;
+    if (wish.subscription.options.no_local && retained.message->publisher() == s.self) return;
+    terms.qos = std::min(retained.message->qos(), wish.subscription.options.qos);
+    give(retained.message, terms);
+  });
+}
+
+bool Shard::send_suback(Connection& c, const PendingSubAck& pending) {
   mqtt::SubAck answer;
   answer.packet_id = pending.packet_id;
   answer.reasons = pending.reasons;
-  if (!fits(*c, answer)) return false;
-  if (logs(LogLevel::Trace)) trace(*c, "to", answer);
-  mqtt::encode_suback(control_lane(pending.connection, *c), c->version, answer);
+  if (!fits(c, answer)) return false;
+  if (logs(LogLevel::Trace)) trace(c, "to", answer);
+  mqtt::encode_suback(control_lane(pending.connection, c), c.version, answer);
   return true;
 }
 
@@ -244,24 +361,12 @@ void Shard::interest_applied_by(ShardId other, std::uint64_t told, base::Instant
   settle_subacks(now);
 }
 
-void Shard::settle_subacks(base::Instant now) {
-  if (subacks_.empty()) return;
-  const std::uint64_t applied = interest_applied();
-  while (!subacks_.empty() && subacks_.front().needs <= applied && subacks_.front().needs_batch <= stored_) {
-    PendingSubAck pending = std::move(subacks_.front());
-    subacks_.pop_front();
-    answered(pending.connection);
-    if (!send_suback(pending)) leave(pending.connection, answer_too_large(), now);
-    serve_wishes(pending.wishes, now);
-  }
-}
-
 void Shard::tell_interest(InterestMail mail) {
   mail.told = ++interest_told_;
   post_to_others(mail);
 }
 
-Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant /*now*/) {
+Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsubscribe& packet, base::Instant now) {
   Session& s = sessions_.at(c.session);
   mqtt::UnsubAck answer;
   answer.packet_id = packet.packet_id;
@@ -274,7 +379,20 @@ Shard::Step Shard::unsubscribe(ConnectionId id, Connection& c, const mqtt::Unsub
   std::vector<std::uint8_t> bytes;
   mqtt::encode_unsuback(bytes, c.version, answer);
   // Also where nothing was to be done: that a subscription is not there may be what an earlier packet has done.
-  answer_when_stored(id, c, s.durable ? last_batch_ : 0, bytes);
+  const std::uint64_t batch = s.durable ? last_batch_ : 0;
+  if (c.pending_answers == 0) {
+    answer_when_stored(id, c, batch, bytes);
+    return {};
+  }
+  // Behind the answers to earlier packets.
+  line_up(c,
+          {.connection = id,
+           .session = c.session,
+           .packet_id = packet.packet_id,
+           .unsuback = std::move(bytes),
+           .needs = interest_told_,
+           .needs_batch = batch},
+          now);
   return {};
 }
 
@@ -360,23 +478,6 @@ void Shard::watch_system_filter(std::string_view filter, int change) {
   if (!may_match_clients(filter)) return;
   CHECK(change > 0 || system_filters_ > 0);
   system_filters_ = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(system_filters_) + change);
-}
-
-void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view filter,
-                                  const topics::Subscription& subscription, base::Instant now) {
-  Terms terms;
-  terms.retain = true;
-  terms.retained_at_subscribe = true;
-  if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
-  retained_.for_each_match(filter, [&](std::string_view topic, Retained& retained) {
-    ++retained_work_;
-    if (!retained.message || retained.message->expired(now)) return;
-    // While retained messages are switched off, those of earlier are kept back. They are sent when it is on again.
-    if (!limits().retain_available && !is_brokers_own(topic)) return;
-    if (subscription.options.no_local && retained.message->publisher() == s.self) return;
-    terms.qos = std::min(retained.message->qos(), subscription.options.qos);
-    deliver(sid, s, retained.message, terms, now);
-  });
 }
 
 }  // namespace vigil::broker

@@ -172,8 +172,7 @@ void Shard::drop_feed(Session& s, std::string_view filter) {
   s.extras->feeds.erase(gone.begin(), gone.end());
 }
 
-void Shard::start_feed(SessionId /*sid*/, Session& s, std::string_view filter, const topics::Subscription& subscription,
-                       base::Instant /*now*/) {
+void Shard::start_feed(Session& s, std::string_view filter, const topics::Subscription& subscription) {
   // One walk for a filter, so at most one for each subscription: subscribing again starts it anew.
   drop_feed(s, filter);
   SystemFeed feed;

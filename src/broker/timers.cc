@@ -37,9 +37,9 @@ void Shard::advance(base::Instant now) {
       case TimerKind::Sweep: sweep_timer(SessionId::from_value(owner.id), now); break;
       case TimerKind::Reload: reload_timer(SessionId::from_value(owner.id)); break;
       case TimerKind::Retained: retained_timer(owner.id, now); break;
-      case TimerKind::RetainedWishes:
-        wishes_timer_ = {};
-        serve_waiting_wishes(now);
+      case TimerKind::Answers:
+        answers_timer_ = {};
+        serve_ring(now);
         break;
       case TimerKind::Presence: presence_timer(now); break;
       case TimerKind::System:
@@ -86,6 +86,12 @@ void Shard::connection_timer(ConnectionId id, base::Instant now) {
   if (c.held(stored_)) c.keep_alive.waited(now);
   if (!c.keep_alive.enabled()) {
     if (c.unfinished().empty()) return;
+    // It is complete, and waits for us.
+    if (c.behind) {
+      c.keep_alive.waited(now);
+      watch_unfinished(id, c, now);
+      return;
+    }
     // It may be another packet's beginning than the one the timer was set for.
     if (now - c.keep_alive.unfinished_since() < limits().write_stall_timeout) {
       watch_unfinished(id, c, c.keep_alive.unfinished_since());

@@ -146,7 +146,8 @@ void Shard::send_to(broker::ConnectionId id) {
       broken_.push_back(peer_id);
       return;
     }
-    outbox = core_.wrote(id, output.written, now_);
+    outbox =
+        core_.wrote(id, output.written, output.blocked ? broker::SocketRoom::Full : broker::SocketRoom::Left, now_);
     if (output.written > 0 && peer->hasten()) hastened_.push_back({now_ + kRelaxEvery, peer_id});
     if (output.blocked) {
       peer->blocked = true;

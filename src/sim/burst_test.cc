@@ -2,6 +2,7 @@
 // and nobody else notices.
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -36,6 +37,13 @@ class Client final : public Peer {
   }
   void add(const mqtt::Packet& packet) { mqtt::encode(waiting_, version_, packet); }
   void flush() { world_.send(*link, std::exchange(waiting_, {})); }
+  // All but the last bytes; they go with what follows.
+  void flush_but(std::size_t bytes) {
+    const std::vector<std::uint8_t> rest(waiting_.end() - static_cast<std::ptrdiff_t>(bytes), waiting_.end());
+    waiting_.resize(waiting_.size() - bytes);
+    flush();
+    waiting_ = rest;
+  }
   void subscribe(int number) {
     const std::string filter = "zigbee2mqtt/" + std::to_string(number);
     mqtt::Subscribe packet;
@@ -59,12 +67,16 @@ class Client final : public Peer {
   }
   void on_bytes(LinkId, base::Bytes bytes, base::Instant) override {
     framer_.add(bytes);
-    while (const auto frame = framer_.next()) ++came[frame->header.type];
+    while (const auto frame = framer_.next()) {
+      ++came[frame->header.type];
+      if (on_packet) on_packet(frame->header.type);
+    }
   }
   void on_closed(LinkId, base::Instant) override { link.reset(); }
 
   std::optional<LinkId> link;
   std::map<PacketType, int> came;
+  std::function<void(PacketType)> on_packet;
 
  private:
   World& world_;
@@ -147,6 +159,67 @@ TEST_P(Burst, OfPublishesIsAcknowledgedOnceItIsRead) {
   world.set_window(*client.link, 1'000'000);
   world.run_for(base::seconds(5));
   EXPECT_EQ(client.came[PacketType::PubAck], kMessages);
+}
+
+// Who asks again and again for all that is retained waits for it. Others get theirs in between.
+TEST_P(Burst, OfSubscriptionsToEverythingHoldsNobodyUp) {
+  World world(options(1, false));
+  Client writer(world, "writer", GetParam());
+  writer.connect();
+  for (int i = 0; i < 3'000; ++i) {
+    const std::string topic = "r/" + std::to_string(i);
+    mqtt::Publish packet;
+    packet.topic = topic;
+    packet.retain = true;
+    packet.payload = base::as_bytes(std::string_view("x"));
+    writer.add(packet);
+  }
+  writer.flush();
+  world.run_for(base::milliseconds(100));
+  Client greedy(world, "greedy", GetParam());
+  Client other(world, "other", GetParam());
+  greedy.connect();
+  other.connect();
+  world.run_for(base::milliseconds(100));
+  constexpr int kAsked = 200;
+  for (int i = 0; i < kAsked; ++i) {
+    mqtt::Subscribe packet;
+    packet.packet_id = static_cast<PacketId>(i + 1);
+    packet.entries.push_back({.filter = "#"});
+    greedy.add(packet);
+  }
+  greedy.flush();
+  mqtt::Subscribe packet;
+  packet.packet_id = 1;
+  packet.entries.push_back({.filter = "r/7"});
+  other.add(packet);
+  int before = kAsked;  // answers to the greedy one until the other one has all of its own
+  other.on_packet = [&](PacketType type) {
+    if (type == PacketType::Publish) before = greedy.came[PacketType::SubAck];
+  };
+  other.flush();
+  world.run_for(base::seconds(5));
+  EXPECT_EQ(other.came[PacketType::Publish], 1);
+  EXPECT_LT(before, kAsked / 2);
+  EXPECT_EQ(greedy.came[PacketType::SubAck], kAsked);
+}
+
+// A packet that came in two parts is complete, and waits for the store: that is no slow packet.
+TEST_P(Burst, IsNoPacketThatArrivesTooSlowly) {
+  World world(options(1, true));
+  Client client(world, "hub", GetParam());
+  client.connect(false, 0);
+  world.run_for(base::milliseconds(100));
+  for (int i = 0; i < kMany; ++i) client.subscribe(i);
+  client.flush_but(5);
+  world.run_for(base::milliseconds(100));
+  world.stall_store(base::seconds(100));
+  for (int i = 0; i < kMany; ++i) client.unsubscribe(i);
+  client.flush();
+  world.run_for(base::seconds(95));
+  EXPECT_TRUE(client.link);
+  world.run_for(base::seconds(10));
+  EXPECT_EQ(client.came[PacketType::UnsubAck], kMany);
 }
 
 // It said nothing else, and what it said was not read: it is alive as long as that is so.

@@ -125,6 +125,29 @@ TEST_P(Identifiers, AMessageThatIsNeverAcknowledgedStopsNobody) {
   EXPECT_EQ(world.fault(), "");
 }
 
+// The same where each message is acknowledged before the next one comes, so that no acknowledgement is left to go on
+// by.
+TEST_P(Identifiers, AMessageThatIsNeverAcknowledgedStopsNobodyThatComesAlone) {
+  const auto [durable, qos] = GetParam();
+  WorldOptions options;
+  options.prompt = true;
+  options.durable = durable;
+  World world(options);
+  Client subscriber(world, "s");
+  Client publisher(world, "p");
+  subscriber.unacknowledged = {0};
+  subscriber.connect(false, durable ? 1'000 : 0);
+  subscriber.subscribe("t", qos);
+  publisher.connect(true, 0);
+  world.run_for(base::milliseconds(10));
+  for (int i = 0; i < kRound + 3; ++i) {
+    publisher.publish("t", i);
+    world.run_for(base::Duration(100'000));
+  }
+  EXPECT_EQ(subscriber.fault, "");
+  EXPECT_EQ(subscriber.received.size(), static_cast<std::size_t>(kRound) + 3);
+}
+
 INSTANTIATE_TEST_SUITE_P(Of, Identifiers,
                          ::testing::Combine(::testing::Bool(), ::testing::Values(QoS::AtLeastOnce, QoS::ExactlyOnce)));
 

@@ -217,7 +217,8 @@ broker::Swept SimStore::sweep(const broker::SweepRequest& request, base::Instant
   auto& queue = session->second.queue;
   for (auto at = queue.lower_bound(request.from); at != queue.end();) {
     const broker::MessagePtr& message = at->second.message;
-    if (!message || !message->expired(now)) {
+    const bool begun = at->second.terms.qos == mqtt::QoS::ExactlyOnce && at->first < request.begun_below;
+    if (!message || begun || !message->expired(now)) {
       ++at;
       continue;
     }

@@ -600,7 +600,8 @@ void World::write_link(LinkId id) {
       note(4, id, part);
       if (observer_ != nullptr) observer_->on_write(id, part, now_);
       schedule_link(id, link.link.server_write(part, now_));
-      core.wrote(link.connection, taken, now_);
+      core.wrote(link.connection, taken, link.link.room() > 0 ? broker::SocketRoom::Left : broker::SocketRoom::Full,
+                 now_);
     }
     if (partial) {
       link.writable = true;

@@ -36,9 +36,8 @@ broker::Loaded QueueReader::load(const broker::LoadRequest& request, const broke
       skip(key, entry.error());
       continue;
     }
-    const std::int64_t expires_ms = entry->head.expires_ms;
     const bool claimed =
-        std::any_of(sweeps.begin(), sweeps.end(), [&](const Sweep& sweep) { return sweep.claims(key, expires_ms); });
+        std::any_of(sweeps.begin(), sweeps.end(), [&](const Sweep& sweep) { return sweep.claims(key, entry->head); });
     if (claimed) continue;
     broker::StoredMessage stored{.number = key.number, .released = entry->head.released};
     if (!stored.released) {
@@ -123,7 +122,7 @@ bool QueueReader::sweep(Sweep& sweep, rocksdb::WriteBatch& batch) {
     const EntryKey key = walk.key();
     sweep.from = key.number + 1;
     const auto head = decode_entry_head(walk.record());
-    if (!head || head->released || head->expires_ms > sweep.now_ms) continue;
+    if (!head || !sweep.takes(key.number, *head)) continue;
     const auto entry = decode_entry(walk.record());
     if (!entry) continue;
     delete_entry(database_, references_, runs_, key, *entry, batch);

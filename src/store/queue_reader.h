@@ -25,12 +25,17 @@ struct Sweep {
   broker::ShardId shard = 0;
   broker::SessionKey key;
   std::int64_t now_ms = 0;
-  std::uint64_t from = 0;  // what has a lower number is done
+  std::uint64_t from = 0;         // what has a lower number is done
+  std::uint64_t begun_below = 0;  // messages of QoS 2 with a lower number stay
   broker::Swept answer;
 
+  bool takes(std::uint64_t number, const EntryHead& head) const {
+    if (head.released || head.expires_ms > now_ms) return false;
+    return head.qos != mqtt::QoS::ExactlyOnce || number >= begun_below;
+  }
   // It will take this entry: nobody else is to count it.
-  bool claims(const EntryKey& entry, std::int64_t expires_ms) const {
-    return entry.session == key && entry.number >= from && expires_ms <= now_ms;
+  bool claims(const EntryKey& entry, const EntryHead& head) const {
+    return entry.session == key && entry.number >= from && takes(entry.number, head);
   }
 };
 

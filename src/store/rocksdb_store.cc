@@ -314,6 +314,7 @@ void RocksdbStore::gather(Submitted&& from, Group& group) {
                             .key = sweep.key,
                             .now_ms = batch.at.unix_ms,
                             .from = sweep.from,
+                            .begun_below = sweep.begun_below,
                             .answer = {.session = sweep.session}});
   }
 }
