@@ -65,6 +65,10 @@ Shard::Shard(ShardSetup setup, base::Instant start)
       start_(whole_millisecond(start)),
       random_(setup_.seed + setup_.id),
       wheel_(start),
+      retained_({.wheel = wheel_,
+                 .timer_kind = static_cast<std::uint32_t>(TimerKind::Retained),
+                 .shards = setup_.shards,
+                 .bounds = retained_bounds()}),
       presence_(presence_bounds()),
       store_ms_at_(start),
       last_sequence_(setup_.first_position) {
@@ -236,6 +240,7 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
   const bool sys_was_on = setup_.limits.sys_enabled;
   setup_.limits = limits;
   setup_.keep_alive = keep_alive;
+  retained_.set_bounds(retained_bounds());
   presence_.set_bounds(presence_bounds());
   stop(presence_timer_);
   presence_due_ = start_;
@@ -282,8 +287,8 @@ const Session* Shard::client_session(std::string_view client_id) const {
 
 const Stats& Shard::stats() const {
   stats_.subscriptions = subscriptions_.size();
-  stats_.retained_messages = retained_count_;
-  stats_.retained_bytes = retained_bytes_;
+  stats_.retained_messages = retained_.count();
+  stats_.retained_bytes = retained_.bytes();
   stats_.presence_records = presence_.size();
   stats_.presence_bytes = presence_.memory();
   return stats_;

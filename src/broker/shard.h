@@ -32,17 +32,15 @@
 #include "broker/ending.h"
 #include "broker/figures.h"
 #include "broker/presence.h"
+#include "broker/retained_messages.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
 #include "mqtt/decoder.h"
 #include "mqtt/encoder.h"
 #include "topics/interest_index.h"
-#include "topics/retained_tree.h"
 #include "topics/subscription_tree.h"
 
 namespace vigil::broker {
-
-struct RetainedTimerTag;
 
 // What a timer asks when it fires.
 enum class TimerKind : std::uint32_t {
@@ -147,6 +145,9 @@ class Shard {
     }
   }
   Limits const& limits() const { return setup_.limits; }
+  RetainedMessages::Bounds retained_bounds() const {
+    return {.messages = limits().max_retained_messages, .bytes = limits().max_retained_bytes};
+  }
   std::size_t share_of(std::size_t broker_limit) const { return (broker_limit + setup_.shards - 1) / setup_.shards; }
 
   // --- packets.cc
@@ -223,8 +224,6 @@ class Shard {
   SharePlace share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
                        const MessagePtr& message, base::Instant now);
   void retain(const MessagePtr& message, base::Instant now);
-  void keep_retained(const MessagePtr& message);
-  void retained_full(base::Instant now);
   bool stores_retained(std::string_view topic) const;
   Step forget_asked(ConnectionId id, Connection& c, const mqtt::Publish& packet, AckQueue::Entry answer,
                     base::Instant now);
@@ -401,7 +400,7 @@ class Shard {
   void connection_timer(ConnectionId id, base::Instant now);
   void watch_unfinished(ConnectionId id, Connection& c, base::Instant since);
   void session_timer(SessionId id, base::Instant now);
-  void retained_timer(std::uint64_t owner, base::Instant now);
+  void retained_timer(std::uint64_t timer_id, base::Instant now);
   void arm_keep_alive(ConnectionId id, Connection& c);
   base::TimerId arm(base::Instant due, TimerKind kind, std::uint64_t id) {
     return wheel_.arm(due, {static_cast<std::uint32_t>(kind), id});
@@ -458,25 +457,7 @@ class Shard {
 
   topics::SubscriptionTree subscriptions_;
   topics::InterestIndex interest_;  // of the other shards; of share groups: everybody's
-  struct Retained {
-    MessagePtr message;  // null: deleted, kept so that what is older does not come back
-    Position position;
-    base::TimerId timer;
-    base::SlotId<RetainedTimerTag> timer_slot;
-    std::size_t tombstone = 0;  // bytes that a deleted one counts for
-  };
-  void forget_retained(Retained& kept);
-  void time_retained(Retained& kept, std::string_view topic, base::Instant due);
-  topics::RetainedTree<Retained> retained_;
-  std::size_t retained_count_ = 0;  // without the deleted, and without the broker's own
-  std::size_t retained_bytes_ = 0;
-  std::size_t tombstones_ = 0;
-  std::size_t tombstone_bytes_ = 0;
-  base::Instant retained_full_logged_;
-  struct RetainedTimer {
-    std::string topic;
-  };
-  base::SlotMap<RetainedTimer, RetainedTimerTag> retained_timers_;
+  RetainedMessages retained_;
 
   // SUBACKs that wait until every shard knows the new interest.
   struct PendingSubAck {

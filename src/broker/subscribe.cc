@@ -200,7 +200,7 @@ void Shard::serve_wish(const RetainedWish& wish, base::Instant now) {
   Session* s = sessions_.find(sid);
   // It may be gone by now, or its client may have taken the subscription back.
   if (s == nullptr || s->find_subscription(wish.filter.view()) == nullptr) return;
-  if (retained_.size() > 0) retained_at_subscribe(sid, *s, wish.filter, wish.subscription, now);
+  if (!retained_.empty()) retained_at_subscribe(sid, *s, wish.filter, wish.subscription, now);
   if (!s->may_read_clients || !s->connected() || !may_match_clients(wish.filter)) return;
   start_feed(sid, *s, wish.filter, wish.subscription, now);
   continue_feeds(sid, *s);
@@ -368,14 +368,12 @@ void Shard::retained_at_subscribe(SessionId sid, Session& s, std::string_view fi
   terms.retain = true;
   terms.retained_at_subscribe = true;
   if (subscription.subscription_id != 0) terms.subscription_ids.push_back(subscription.subscription_id);
-  retained_.for_each_match(filter, [&](std::string_view topic, Retained& retained) {
-    ++retained_work_;
-    if (!retained.message || retained.message->expired(now)) return;
+  retained_work_ += retained_.for_each_match(filter, now, [&](const MessagePtr& message) {
     // While retained messages are switched off, those of earlier are kept back. They are sent when it is on again.
-    if (!limits().retain_available && !is_brokers_own(topic)) return;
-    if (subscription.options.no_local && retained.message->publisher() == s.self) return;
-    terms.qos = std::min(retained.message->qos(), subscription.options.qos);
-    deliver(sid, s, retained.message, terms, now);
+    if (!limits().retain_available && !is_brokers_own(message->topic())) return;
+    if (subscription.options.no_local && message->publisher() == s.self) return;
+    terms.qos = std::min(message->qos(), subscription.options.qos);
+    deliver(sid, s, message, terms, now);
   });
 }
 

@@ -284,14 +284,7 @@ void Shard::publish_broker_stats(base::Instant now) {
 // $SYS/broker was switched off: the figures that are retained there would become stale. Each shard clears its own
 // index, so subscribers are sent nothing.
 void Shard::clear_broker_stats() {
-  std::vector<std::string> topics;
-  retained_.for_each_match("$SYS/#", [&](std::string_view topic, Retained&) {
-    if (is_brokers_own(topic)) topics.emplace_back(topic);
-  });
-  for (const std::string& topic : topics) {
-    forget_retained(*retained_.find(topic));
-    retained_.erase(topic);
-  }
+  retained_.forget_brokers_own();
   figure_texts_.publish_all_again();
   stats_due_ = false;
   stats_told_ = 0;

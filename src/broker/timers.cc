@@ -157,19 +157,9 @@ void Shard::session_timer(SessionId sid, base::Instant now) {
   arm_session(sid, *s);
 }
 
-void Shard::retained_timer(std::uint64_t owner, base::Instant now) {
-  const auto id = base::SlotId<RetainedTimerTag>::from_value(owner);
-  RetainedTimer* timer = retained_timers_.find(id);
-  if (timer == nullptr) return;
-  const std::string topic = std::move(timer->topic);
-  retained_timers_.erase(id);
-  Retained* kept = retained_.find(topic);
-  if (kept == nullptr || kept->timer_slot != id) return;
-  if (kept->message && !kept->message->expired(now)) return;
-  if (kept->message && stores_retained(topic)) emit(DropRetained{topic});
-  kept->timer = {};  // it has fired
-  forget_retained(*kept);
-  retained_.erase(topic);
+void Shard::retained_timer(std::uint64_t timer_id, base::Instant now) {
+  const auto topic = retained_.expired(timer_id, now);
+  if (topic && stores_retained(*topic)) emit(DropRetained{*topic});
 }
 
 }  // namespace vigil::broker
