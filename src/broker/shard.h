@@ -8,7 +8,7 @@
 //   subscribe.cc      SUBSCRIBE, UNSUBSCRIBE, interest
 //   timers.cc         what time brings, keep alive
 //   shard_mail.cc     what other shards say
-//   system_topics.cc  $SYS
+//   presence_topics.cc  $SYS: the presence of clients, and the figures
 //   durable.cc        what outlives the process: changes, joint changes, paging, recovery
 //   packet_log.cc     what the log says of single packets
 //
@@ -410,7 +410,7 @@ class Shard {
     timer = {};
   }
 
-  // --- system_topics.cc
+  // --- presence_topics.cc
   // What a client has sent and got on this connection.
   void count(Connection& c, std::uint32_t Connection::* counter, std::size_t more) {
     const auto before = c.*counter;
