@@ -1,9 +1,8 @@
-// $SYS: the broker's figures under the names that mosquitto's users know, and the presence of clients.
+// $SYS/clients: the presence of clients. (The figures in $SYS/broker: system_topics.h.)
 //
 // $SYS/clients/<id>/state answers like a retained message, but is made when somebody subscribes: a million states cost
 // nothing until they are read. Live changes are published only while anybody listens.
 #include <algorithm>
-#include <bit>
 
 #include <fmt/format.h>
 
@@ -244,50 +243,6 @@ void Shard::system_reply(SystemReplyMail& reply, base::Instant now) {
   if (feed->shard >= setup_.shards) feeds.erase(feed);
   for (const MessagePtr& state : reply.states) deliver(reply.session, *s, state, terms, now);
   if (s->has_feeds()) continue_feeds(reply.session, *s);
-}
-
-// Time to publish: shard 0 does it when all the others have told, so that the numbers are of one moment. Who has not
-// told by the next time is late, and counts with what it told before.
-void Shard::broker_stats_due(base::Instant now) {
-  if (setup_.id != 0) {
-    post(0, StatsMail{std::make_shared<const Stats>(stats()), sys_switches_});
-    return;
-  }
-  if (std::exchange(stats_due_, true)) publish_broker_stats(now);
-  broker_stats_told(0, now);
-}
-
-void Shard::broker_stats_told(ShardId by, base::Instant now) {
-  stats_told_ |= std::uint64_t{1} << by;
-  const auto told = static_cast<unsigned>(std::popcount(stats_told_));
-  if (!stats_due_ || told < setup_.shards) return;
-  publish_broker_stats(now);
-  stats_due_ = false;
-  stats_told_ = 0;
-}
-
-void Shard::publish_broker_stats(base::Instant now) {
-  if (!limits().sys_enabled) return;
-  all_stats_[setup_.id] = stats();
-  Stats sum;
-  for (const Stats& one : all_stats_) sum.add(one);
-  for (const FigureTexts::Text& figure : figure_texts_.update(sum, setup_.version, now - start_)) {
-    Message::Spec spec;
-    spec.topic = figure.topic;
-    spec.payload = base::as_bytes(figure.text);
-    spec.retain = true;
-    spec.position = next_position(now);
-    route(Message::make(spec), {}, now);
-  }
-}
-
-// $SYS/broker was switched off: the figures that are retained there would become stale. Each shard clears its own
-// index, so subscribers are sent nothing.
-void Shard::clear_broker_stats() {
-  retained_.forget_brokers_own();
-  figure_texts_.publish_all_again();
-  stats_due_ = false;
-  stats_told_ = 0;
 }
 
 }  // namespace vigil::broker

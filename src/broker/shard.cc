@@ -70,12 +70,12 @@ Shard::Shard(ShardSetup setup, base::Instant start)
                  .shards = setup_.shards,
                  .bounds = retained_bounds()}),
       presence_(presence_bounds()),
+      system_topics_(setup_.id, setup_.shards, setup_.version),
       store_ms_at_(start),
       last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
   effects_.mail.resize(setup_.shards);
   effects_.late_mail.resize(setup_.shards);
-  all_stats_.resize(setup_.shards);
   interest_applied_.resize(setup_.shards);
   if (limits().sys_enabled) system_timer_ = arm(start_ + base::milliseconds(1), TimerKind::System, 0);
 }
@@ -246,12 +246,13 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
   presence_due_ = start_;
   presence_timer_ = arm(start_, TimerKind::Presence, 0);
   if (limits.sys_enabled != sys_was_on) {
-    ++sys_switches_;
+    system_topics_.switched(limits.sys_enabled);
     stop(system_timer_);
     if (limits.sys_enabled) {
       system_timer_ = arm(start_, TimerKind::System, 0);
     } else {
-      clear_broker_stats();
+      // What is retained would become stale. Each shard clears its own index, so subscribers are sent nothing.
+      retained_.forget_brokers_own();
     }
   }
 }

@@ -8,7 +8,7 @@
 //   subscribe.cc      SUBSCRIBE, UNSUBSCRIBE, interest
 //   timers.cc         what time brings, keep alive
 //   shard_mail.cc     what other shards say
-//   presence_topics.cc  $SYS: the presence of clients, and the figures
+//   presence_topics.cc  $SYS/clients: the presence of clients
 //   durable.cc        what outlives the process: changes, joint changes, paging, recovery
 //   packet_log.cc     what the log says of single packets
 //
@@ -30,11 +30,11 @@
 #include "broker/access.h"
 #include "broker/connection.h"
 #include "broker/ending.h"
-#include "broker/figures.h"
 #include "broker/presence.h"
 #include "broker/retained_messages.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
+#include "broker/system_topics.h"
 #include "mqtt/decoder.h"
 #include "mqtt/encoder.h"
 #include "topics/interest_index.h"
@@ -401,6 +401,8 @@ class Shard {
   void watch_unfinished(ConnectionId id, Connection& c, base::Instant since);
   void session_timer(SessionId id, base::Instant now);
   void retained_timer(std::uint64_t timer_id, base::Instant now);
+  void system_timer(base::Instant now);
+  void publish_figures(const SystemTopics::Texts& figures, base::Instant now);
   void arm_keep_alive(ConnectionId id, Connection& c);
   base::TimerId arm(base::Instant due, TimerKind kind, std::uint64_t id) {
     return wheel_.arm(due, {static_cast<std::uint32_t>(kind), id});
@@ -430,10 +432,6 @@ class Shard {
   bool end_is_stored(const PresenceRecord& record) const;
   void tell_forgotten(PresenceRecord& record, base::Instant now);
   mqtt::ReasonCode forget(std::string_view client_id, std::string_view asked_by, base::Instant now);
-  void broker_stats_due(base::Instant now);
-  void broker_stats_told(ShardId by, base::Instant now);
-  void publish_broker_stats(base::Instant now);
-  void clear_broker_stats();
   void start_feed(SessionId sid, Session& s, std::string_view filter, const topics::Subscription& subscription,
                   base::Instant now);
   static void drop_feed(Session& s, std::string_view filter);
@@ -487,11 +485,7 @@ class Shard {
   base::TimerId presence_timer_;  // armed for presence_due_
   base::Instant presence_due_ = base::Instant::never();
   mutable Stats stats_;
-  std::vector<Stats> all_stats_;    // shard 0: the last heard of each
-  std::uint64_t stats_told_ = 0;    // shard 0: a bit for each that has told since they were published
-  bool stats_due_ = false;          // shard 0: to be published when all have told
-  FigureTexts figure_texts_;        // shard 0
-  std::uint32_t sys_switches_ = 0;  // how often $SYS/broker was switched off or on
+  SystemTopics system_topics_;
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
   std::int64_t store_ms_ = 0;       // store time
   base::Instant store_ms_at_;
