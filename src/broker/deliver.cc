@@ -190,7 +190,7 @@ bool Shard::queue_has_room(const DeliveryState& d, std::size_t size, bool retain
                            base::Instant now) const {
   // What a new subscription is owed at once is bounded by how much is retained, however often it is asked for.
   if (retained_at_subscribe)
-    return d.retained_waiting < std::max<std::size_t>(limits().max_queued_messages, retained_count_);
+    return d.retained_waiting < std::max<std::size_t>(limits().max_queued_messages, retained_.count());
   const std::size_t messages = d.queue.size() - d.retained_waiting + d.tail.messages;
   const std::uint64_t bytes = d.queued_bytes + d.tail.bytes + size;
   if (messages < limits().max_queued_messages && bytes <= limits().max_queued_bytes) return true;

@@ -549,7 +549,7 @@ void Shard::recover_presence(const RecoveredPresence& stored, base::Instant now)
 
 void Shard::recover_retained(const MessagePtr& message) {
   last_sequence_ = std::max(last_sequence_, message->position().sequence);
-  keep_retained(message);
+  retained_.restore(message);
 }
 
 void Shard::recover_session(RecoveredSession& stored, base::Instant now) {

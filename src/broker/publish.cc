@@ -441,103 +441,37 @@ std::optional<Outcome> Shard::share_here(std::string_view group_name, std::strin
   return deliver(sid, s, message, terms, now);
 }
 
-// Each shard keeps its own index of all retained messages; the position decides when two arrive in different order on
-// different shards. The shard that the topic hashes to has them stored.
+// Each shard keeps its own index of all retained messages (retained_messages.h). The shard that the topic hashes to has
+// them stored.
 void Shard::retain(const MessagePtr& message, base::Instant now) {
   last_sequence_ = std::max(last_sequence_, message->position().sequence);
   const std::string_view topic = message->topic();
-  const bool own = is_brokers_own(topic);
   // A figure that another shard sent just before the figures were switched off.
-  if (own && !limits().sys_enabled) return;
-  Retained* kept = retained_.find(topic);
-  if (kept != nullptr && kept->position > message->position()) {
-    // A newer one is there. Perhaps it is not stored yet: who is told of this one waits for it.
-    if (stores_retained(topic)) ++emitted_;
+  if (is_brokers_own(topic) && !limits().sys_enabled) return;
+  const RetainedMessages::Answer answer = retained_.keep(message, now);
+  if (answer.what == RetainedMessages::What::DidNotFit) {
+    ++stats_.publish_dropped;
+    if (retained_.may_log_full(now)) {
+      log(LogLevel::Warn, "retained_full",
+          "Retained messages are not kept: retained.max_messages or retained.max_bytes is reached.");
+    }
+  }
+  if (!stores_retained(topic)) return;
+  if (answer.what == RetainedMessages::What::Older) {
+    // Perhaps the newer one is not stored yet: who is told of this one waits for it.
+    ++emitted_;
     return;
   }
-  const bool was_there = kept != nullptr && kept->message;
-  const std::size_t replaced = was_there ? kept->message->size() : 0;
-  // What does not fit does not stay, and what it replaces is no longer true [MQTT-3.3.1-5].
-  const bool fits = own || ((was_there || retained_count_ < limits().max_retained_messages) &&
-                            retained_bytes_ - replaced + message->size() <= limits().max_retained_bytes);
-  const bool deletes = message->payload().empty() || !fits;
-  if (!message->payload().empty() && !fits) retained_full(now);
-  if (stores_retained(topic) && (!deletes || was_there)) {
-    // By itself, also where the message is part of a joint change: that is written later, perhaps over a newer one.
-    Joint* const joint = std::exchange(sink_, nullptr);
-    emit(deletes ? Change(DropRetained{std::string(topic)}) : Change(PutRetained{message}));
-    sink_ = joint;
-  }
-  if (!deletes) {
-    keep_retained(message);
-    return;
-  }
-  if (kept != nullptr) forget_retained(*kept);
-  // A deleted one is remembered for a while: what is older may still be under way from another shard. Only so many, and
-  // so much.
-  constexpr base::Duration kRemembered = base::seconds(5);
-  constexpr std::size_t kMostTombstones = 10'000;
-  constexpr std::size_t kMostTombstoneBytes = std::size_t{1} << 20U;
-  if (setup_.shards == 1 || tombstones_ >= kMostTombstones || tombstone_bytes_ + topic.size() > kMostTombstoneBytes) {
-    if (kept != nullptr) retained_.erase(topic);
-    return;
-  }
-  if (kept == nullptr) kept = &retained_.set(topic, {});
-  kept->position = message->position();
-  ++tombstones_;
-  tombstone_bytes_ += kept->tombstone = topic.size();
-  time_retained(*kept, topic, now + kRemembered);
-}
-
-void Shard::retained_full(base::Instant now) {
-  ++stats_.publish_dropped;
-  constexpr base::Duration kSaidEvery = base::seconds(10);
-  if (now - retained_full_logged_ < kSaidEvery) return;
-  retained_full_logged_ = now;
-  log(LogLevel::Warn, "retained_full",
-      "Retained messages are not kept: retained.max_messages or retained.max_bytes is reached.");
+  const bool kept = answer.what == RetainedMessages::What::Kept;
+  if (!kept && !answer.was_there) return;
+  // By itself, also where the message is part of a joint change: that is written later, perhaps over a newer one.
+  Joint* const joint = std::exchange(sink_, nullptr);
+  emit(kept ? Change(PutRetained{message}) : Change(DropRetained{std::string(topic)}));
+  sink_ = joint;
 }
 
 bool Shard::stores_retained(std::string_view topic) const {
   return setup_.durable && !is_brokers_own(topic) && ShardCore::home_of(topic, setup_.shards) == setup_.id;
-}
-
-// It takes the place of what is retained on its topic.
-void Shard::keep_retained(const MessagePtr& message) {
-  const std::string_view topic = message->topic();
-  Retained* kept = retained_.find(topic);
-  if (kept != nullptr) forget_retained(*kept);
-  if (kept == nullptr) kept = &retained_.set(topic, {});
-  kept->message = message;
-  kept->position = message->position();
-  // The limits and the figures are about the messages of clients.
-  if (!is_brokers_own(topic)) {
-    ++retained_count_;
-    retained_bytes_ += message->size();
-  }
-  if (!message->expires().is_never()) time_retained(*kept, topic, message->expires());
-}
-
-void Shard::time_retained(Retained& kept, std::string_view topic, base::Instant due) {
-  kept.timer_slot = retained_timers_.emplace(RetainedTimer{std::string(topic)});
-  kept.timer = arm(due, TimerKind::Retained, kept.timer_slot.value());
-}
-
-// What an entry of the index counts for; the entry itself stays.
-void Shard::forget_retained(Retained& kept) {
-  if (kept.timer) {
-    wheel_.cancel(kept.timer);
-    retained_timers_.erase(kept.timer_slot);
-  }
-  if (kept.message && !is_brokers_own(kept.message->topic())) {
-    --retained_count_;
-    retained_bytes_ -= kept.message->size();
-  }
-  if (kept.tombstone > 0) {
-    --tombstones_;
-    tombstone_bytes_ -= kept.tombstone;
-  }
-  kept = {};
 }
 
 }  // namespace vigil::broker

@@ -65,13 +65,17 @@ Shard::Shard(ShardSetup setup, base::Instant start)
       start_(whole_millisecond(start)),
       random_(setup_.seed + setup_.id),
       wheel_(start),
+      retained_({.wheel = wheel_,
+                 .timer_kind = static_cast<std::uint32_t>(TimerKind::Retained),
+                 .shards = setup_.shards,
+                 .bounds = retained_bounds()}),
       presence_(presence_bounds()),
+      system_topics_(setup_.id, setup_.shards, setup_.version),
       store_ms_at_(start),
       last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
   effects_.mail.resize(setup_.shards);
   effects_.late_mail.resize(setup_.shards);
-  all_stats_.resize(setup_.shards);
   interest_applied_.resize(setup_.shards);
   if (limits().sys_enabled) system_timer_ = arm(start_ + base::milliseconds(1), TimerKind::System, 0);
 }
@@ -238,17 +242,19 @@ void Shard::reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive)
   const bool sys_was_on = setup_.limits.sys_enabled;
   setup_.limits = limits;
   setup_.keep_alive = keep_alive;
+  retained_.set_bounds(retained_bounds());
   presence_.set_bounds(presence_bounds());
   stop(presence_timer_);
   presence_due_ = start_;
   presence_timer_ = arm(start_, TimerKind::Presence, 0);
   if (limits.sys_enabled != sys_was_on) {
-    ++sys_switches_;
+    system_topics_.switched(limits.sys_enabled);
     stop(system_timer_);
     if (limits.sys_enabled) {
       system_timer_ = arm(start_, TimerKind::System, 0);
     } else {
-      clear_broker_stats();
+      // What is retained would become stale. Each shard clears its own index, so subscribers are sent nothing.
+      retained_.forget_brokers_own();
     }
   }
 }
@@ -284,8 +290,8 @@ const Session* Shard::client_session(std::string_view client_id) const {
 
 const Stats& Shard::stats() const {
   stats_.subscriptions = subscriptions_.size();
-  stats_.retained_messages = retained_count_;
-  stats_.retained_bytes = retained_bytes_;
+  stats_.retained_messages = retained_.count();
+  stats_.retained_bytes = retained_.bytes();
   stats_.presence_records = presence_.size();
   stats_.presence_bytes = presence_.memory();
   return stats_;

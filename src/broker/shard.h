@@ -8,7 +8,7 @@
 //   subscribe.cc      SUBSCRIBE, UNSUBSCRIBE, interest
 //   timers.cc         what time brings, keep alive
 //   shard_mail.cc     what other shards say
-//   system_topics.cc  $SYS
+//   presence_topics.cc  $SYS/clients: the presence of clients
 //   durable.cc        what outlives the process: changes, joint changes, paging, recovery
 //   packet_log.cc     what the log says of single packets
 //
@@ -30,19 +30,17 @@
 #include "broker/access.h"
 #include "broker/connection.h"
 #include "broker/ending.h"
-#include "broker/figures.h"
 #include "broker/presence.h"
+#include "broker/retained_messages.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
+#include "broker/system_topics.h"
 #include "mqtt/decoder.h"
 #include "mqtt/encoder.h"
 #include "topics/interest_index.h"
-#include "topics/retained_tree.h"
 #include "topics/subscription_tree.h"
 
 namespace vigil::broker {
-
-struct RetainedTimerTag;
 
 // What a timer asks when it fires.
 enum class TimerKind : std::uint32_t {
@@ -147,6 +145,9 @@ class Shard {
     }
   }
   Limits const& limits() const { return setup_.limits; }
+  RetainedMessages::Bounds retained_bounds() const {
+    return {.messages = limits().max_retained_messages, .bytes = limits().max_retained_bytes};
+  }
   std::size_t share_of(std::size_t broker_limit) const { return (broker_limit + setup_.shards - 1) / setup_.shards; }
 
   // --- packets.cc
@@ -223,8 +224,6 @@ class Shard {
   SharePlace share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
                        const MessagePtr& message, base::Instant now);
   void retain(const MessagePtr& message, base::Instant now);
-  void keep_retained(const MessagePtr& message);
-  void retained_full(base::Instant now);
   bool stores_retained(std::string_view topic) const;
   Step forget_asked(ConnectionId id, Connection& c, const mqtt::Publish& packet, AckQueue::Entry answer,
                     base::Instant now);
@@ -395,7 +394,9 @@ class Shard {
   void connection_timer(ConnectionId id, base::Instant now);
   void watch_unfinished(ConnectionId id, Connection& c, base::Instant since);
   void session_timer(SessionId id, base::Instant now);
-  void retained_timer(std::uint64_t owner, base::Instant now);
+  void retained_timer(std::uint64_t timer_id, base::Instant now);
+  void system_timer(base::Instant now);
+  void publish_figures(const SystemTopics::Texts& figures, base::Instant now);
   void arm_keep_alive(ConnectionId id, Connection& c);
   base::TimerId arm(base::Instant due, TimerKind kind, std::uint64_t id) {
     return wheel_.arm(due, {static_cast<std::uint32_t>(kind), id});
@@ -405,7 +406,7 @@ class Shard {
     timer = {};
   }
 
-  // --- system_topics.cc
+  // --- presence_topics.cc
   // What a client has sent and got on this connection.
   void count(Connection& c, std::uint32_t Connection::* counter, std::size_t more) {
     const auto before = c.*counter;
@@ -425,10 +426,6 @@ class Shard {
   bool end_is_stored(const PresenceRecord& record) const;
   void tell_forgotten(PresenceRecord& record, base::Instant now);
   mqtt::ReasonCode forget(std::string_view client_id, std::string_view asked_by, base::Instant now);
-  void broker_stats_due(base::Instant now);
-  void broker_stats_told(ShardId by, base::Instant now);
-  void publish_broker_stats(base::Instant now);
-  void clear_broker_stats();
   void start_feed(Session& s, std::string_view filter, const topics::Subscription& subscription);
   static void drop_feed(Session& s, std::string_view filter);
   void continue_feeds(SessionId sid, Session& s);
@@ -451,25 +448,7 @@ class Shard {
 
   topics::SubscriptionTree subscriptions_;
   topics::InterestIndex interest_;  // of the other shards; of share groups: everybody's
-  struct Retained {
-    MessagePtr message;  // null: deleted, kept so that what is older does not come back
-    Position position;
-    base::TimerId timer;
-    base::SlotId<RetainedTimerTag> timer_slot;
-    std::size_t tombstone = 0;  // bytes that a deleted one counts for
-  };
-  void forget_retained(Retained& kept);
-  void time_retained(Retained& kept, std::string_view topic, base::Instant due);
-  topics::RetainedTree<Retained> retained_;
-  std::size_t retained_count_ = 0;  // without the deleted, and without the broker's own
-  std::size_t retained_bytes_ = 0;
-  std::size_t tombstones_ = 0;
-  std::size_t tombstone_bytes_ = 0;
-  base::Instant retained_full_logged_;
-  struct RetainedTimer {
-    std::string topic;
-  };
-  base::SlotMap<RetainedTimer, RetainedTimerTag> retained_timers_;
+  RetainedMessages retained_;
 
   std::deque<PendingSubAck> subacks_;        // that wait for other shards and the store, in the order of what they need
   std::deque<PendingSubAck> retained_acks_;  // whose retained messages are being stored, by batch
@@ -501,11 +480,7 @@ class Shard {
   base::TimerId presence_timer_;  // armed for presence_due_
   base::Instant presence_due_ = base::Instant::never();
   mutable Stats stats_;
-  std::vector<Stats> all_stats_;    // shard 0: the last heard of each
-  std::uint64_t stats_told_ = 0;    // shard 0: a bit for each that has told since they were published
-  bool stats_due_ = false;          // shard 0: to be published when all have told
-  FigureTexts figure_texts_;        // shard 0
-  std::uint32_t sys_switches_ = 0;  // how often $SYS/broker was switched off or on
+  SystemTopics system_topics_;
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
   std::int64_t store_ms_ = 0;       // store time
   base::Instant store_ms_at_;

@@ -24,10 +24,8 @@ void Shard::mail(Mail&& mail, base::Instant now) {
                  [&](const SystemQueryMail& query) { post(from, system_page(query, now)); },
                  [&](SystemReplyMail& reply) { system_reply(reply, now); },
                  [&](const ForgetMail& forget) { forget_elsewhere(from, forget, now); },
-                 [&](const StatsMail& stats) {
-                   all_stats_[from] = *stats.stats;
-                   // One from before the figures were switched off is too old for when they are switched on.
-                   if (stats.switches >= sys_switches_) broker_stats_told(from, now);
+                 [&](const StatsMail& told) {
+                   publish_figures(system_topics_.told(from, told, {stats(), now - start_}), now);
                  },
              },
              mail.body);

@@ -309,19 +309,17 @@ void Shard::follow_clients(SessionId sid, Session& s, const RetainedWish& wish) 
 
 template <class F>
 void Shard::for_each_retained(const Session& s, const RetainedWish& wish, base::Instant now, F&& give) {
-  if (retained_.size() == 0) return;
+  if (retained_.empty()) return;
   Terms terms;
   terms.retain = true;
   terms.retained_at_subscribe = true;
   if (wish.subscription.subscription_id != 0) terms.subscription_ids.push_back(wish.subscription.subscription_id);
-  retained_.for_each_match(wish.filter.view(), [&](std::string_view topic, Retained& retained) {
-    ++retained_work_;
-    if (!retained.message || retained.message->expired(now)) return;
+  retained_work_ += retained_.for_each_match(wish.filter, now, [&](const MessagePtr& message) {
     // While retained messages are switched off, those of earlier are kept back. They are sent when it is on again.
-    if (!limits().retain_available && !is_brokers_own(topic)) return;
-    if (wish.subscription.options.no_local && retained.message->publisher() == s.self) return;
-    terms.qos = std::min(retained.message->qos(), wish.subscription.options.qos);
-    give(retained.message, terms);
+    if (!limits().retain_available && !is_brokers_own(message->topic())) return;
+    if (wish.subscription.options.no_local && message->publisher() == s.self) return;
+    terms.qos = std::min(message->qos(), wish.subscription.options.qos);
+    give(message, terms);
   });
 }
 

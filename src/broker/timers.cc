@@ -42,16 +42,7 @@ void Shard::advance(base::Instant now) {
         serve_ring(now);
         break;
       case TimerKind::Presence: presence_timer(now); break;
-      case TimerKind::System:
-        broker_stats_due(now);
-        system_timer_ = {};
-        // On a grid, so that no shard drifts away from the others.
-        if (limits().sys_enabled) {
-          system_timer_ =
-              arm(on_tick(now + base::milliseconds(1), start_ + base::milliseconds(1), limits().sys_interval),
-                  TimerKind::System, 0);
-        }
-        break;
+      case TimerKind::System: system_timer(now); break;
     }
   }
 }
@@ -163,19 +154,35 @@ void Shard::session_timer(SessionId sid, base::Instant now) {
   arm_session(sid, *s);
 }
 
-void Shard::retained_timer(std::uint64_t owner, base::Instant now) {
-  const auto id = base::SlotId<RetainedTimerTag>::from_value(owner);
-  RetainedTimer* timer = retained_timers_.find(id);
-  if (timer == nullptr) return;
-  const std::string topic = std::move(timer->topic);
-  retained_timers_.erase(id);
-  Retained* kept = retained_.find(topic);
-  if (kept == nullptr || kept->timer_slot != id) return;
-  if (kept->message && !kept->message->expired(now)) return;
-  if (kept->message && stores_retained(topic)) emit(DropRetained{topic});
-  kept->timer = {};  // it has fired
-  forget_retained(*kept);
-  retained_.erase(topic);
+void Shard::retained_timer(std::uint64_t timer_id, base::Instant now) {
+  const auto topic = retained_.expired(timer_id, now);
+  if (topic && stores_retained(*topic)) emit(DropRetained{*topic});
+}
+
+// Time for $SYS/broker: shard 0 is told the counters of the others.
+void Shard::system_timer(base::Instant now) {
+  if (setup_.id != 0) {
+    post(0, StatsMail{std::make_shared<const Stats>(stats()), system_topics_.switches()});
+  } else {
+    publish_figures(system_topics_.due({stats(), now - start_}), now);
+  }
+  system_timer_ = {};
+  // On a grid, so that no shard drifts away from the others.
+  if (limits().sys_enabled) {
+    system_timer_ = arm(on_tick(now + base::milliseconds(1), start_ + base::milliseconds(1), limits().sys_interval),
+                        TimerKind::System, 0);
+  }
+}
+
+void Shard::publish_figures(const SystemTopics::Texts& figures, base::Instant now) {
+  for (const FigureTexts::Text& figure : figures) {
+    Message::Spec spec;
+    spec.topic = figure.topic;
+    spec.payload = base::as_bytes(figure.text);
+    spec.retain = true;
+    spec.position = next_position(now);
+    route(Message::make(spec), {}, now);
+  }
 }
 
 }  // namespace vigil::broker
