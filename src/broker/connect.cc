@@ -16,7 +16,7 @@ Departure refused(ReasonCode code, std::string_view field, std::string_view deta
   return {.cause = DisconnectReason::ConnectionRefused, .code = code, .field = field, .detail = detail};
 }
 
-// Of a will, whose topic says more than anything else.
+// A refused will is named with its topic.
 Departure refused_will(ReasonCode code, std::string_view field, std::string_view detail, const mqtt::Will& will) {
   Departure departure = refused(code, field, detail);
   departure.text = fmt::format("{}: {} (the will's topic is {})", field, detail, printable(will.topic));

@@ -154,11 +154,12 @@ void Shard::drop_expired(SessionId sid, Session& s, base::Instant now) {
     ++stats_.publish_expired;
     return true;
   });
-  // What the disk says decides where there is something on disk.
+  // If part of the queue is on disk, the store's answer decides: swept().
   if (!on_disk) swept_some(d, d.queue.size() < before, now);
 }
 
-// What may have been sent at QoS 2 stays although it has expired: looking for such again and again would be in vain.
+// A message that may have been sent at QoS 2 stays although it has expired. A sweep that found nothing else is repeated
+// more rarely.
 void Shard::swept_some(DeliveryState& d, bool found, base::Instant now) {
   constexpr base::Duration kMostRarely = base::seconds(64);
   d.sweep_every = found ? base::seconds(1) : std::min(2 * d.sweep_every, kMostRarely);

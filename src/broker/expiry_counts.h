@@ -41,7 +41,7 @@ class ExpiryCounts {
   void remove(base::Instant expires, std::uint64_t bytes) {
     if (expires.is_never() || empty()) return;
     auto at = std::ranges::lower_bound(moments_, expires, {}, &Moment::at);
-    // What stood for it may have moved: totals stay right.
+    // Its moment may have been merged into another one. Totals stay right.
     if (at == moments_.end()) --at;
     take(at, 1, bytes);
   }

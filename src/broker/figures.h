@@ -24,14 +24,14 @@ struct Figure {
 
 std::span<const Figure> figures();
 
-// What stands under $SYS/broker. Of the whole broker, so on one shard.
+// The topics under $SYS/broker. They speak of the whole broker, so one shard publishes them.
 class FigureTexts {
  public:
   struct Text {
     std::string topic;  // in full
     std::string text;
   };
-  // What has changed since the last call. `broker` is the sum of all shards.
+  // The texts that have changed since the last call. `broker` is the sum of all shards.
   std::vector<Text> update(const Stats& broker, std::string_view version, base::Duration uptime);
   // The next update brings all of them, changed or not.
   void publish_all_again() { last_.clear(); }

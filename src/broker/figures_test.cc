@@ -30,7 +30,7 @@ TEST(Figures, ComeWhenTheyHaveChanged) {
   EXPECT_GT(figures.update(stats, "1", base::seconds(0)).size(), 30U);
 }
 
-// What mosquitto's dashboards read, but for the heap.
+// The names that mosquitto's dashboards read, without those of the heap.
 TEST(Figures, HaveTheNamesOfMosquitto) {
   FigureTexts figures;
   const auto all = by_topic(figures.update({}, "1", base::seconds(0)));

@@ -1,4 +1,4 @@
-// What speaks at a port that expects MQTT, if it is something else that is well known.
+// Names a well-known protocol other than MQTT by the first bytes of a connection.
 #pragma once
 
 #include <string>
