@@ -1,13 +1,11 @@
 // What other shards say.
+#include "base/overloaded.h"
 #include "broker/shard.h"
 
 namespace vigil::broker {
 namespace {
 
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
+using base::Overloaded;
 
 // A message that finds the members of its share group gone is passed on this often.
 constexpr std::uint8_t kMostHops = 4;
