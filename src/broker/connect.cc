@@ -145,11 +145,7 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
         Departure{.cause = DisconnectReason::SessionTakenOver, .detail = "a later CONNECT came first"});
   }
   if (limits().max_connections_per_s > 0) {
-    if (now - connects_window_ >= base::seconds(1)) {
-      connects_window_ = now;
-      connects_in_window_ = 0;
-    }
-    if (++connects_in_window_ > limits().max_connections_per_s) {
+    if (!connects_.admits(limits().max_connections_per_s, now)) {
       return std::unexpected(
           refused(ReasonCode::ConnectionRateExceeded, "", "more connects a second than limits.max_connections_per_s"));
     }

@@ -25,6 +25,7 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 
 #include "base/random.h"
+#include "base/rate_window.h"
 #include "base/slot_map.h"
 #include "base/timer_wheel.h"
 #include "broker/access.h"
@@ -516,10 +517,8 @@ class Shard {
   base::Instant store_ms_at_;
   std::uint64_t last_sequence_ = 0;  // of positions
   std::uint32_t next_feed_ = 1;
-  base::Instant connects_window_;  // the second in which connects are counted
-  std::uint32_t connects_in_window_ = 0;
-  base::Instant refusals_window_;  // the second in which refusals are logged
-  std::uint32_t refusals_in_window_ = 0;
+  base::RateWindow connects_;
+  base::RateWindow refusals_logged_;
   base::TimerId system_timer_;
   bool shutting_down_ = false;
   std::uint32_t shutdown_cursor_ = 0;
