@@ -20,7 +20,7 @@ constexpr std::size_t kResumeDivisor = 2;
 }  // namespace
 
 bool Effects::empty() const {
-  return mail_to == 0 && closes.empty() && handovers.empty() && tcp_timeouts.empty() && sends.empty() &&
+  return mail_to.empty() && closes.empty() && handovers.empty() && tcp_timeouts.empty() && sends.empty() &&
          suspects.empty() && auth_requests.empty() && log.empty() && store.empty() && takeovers.empty();
 }
 
@@ -49,7 +49,7 @@ void Effects::clear() {
       list->clear();
     }
   });
-  mail_to = 0;
+  mail_to.clear();
   closes.clear();
   handovers.clear();
   tcp_timeouts.clear();

@@ -35,6 +35,7 @@
 #include "broker/presence.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
+#include "broker/shard_mask.h"
 #include "mqtt/decoder.h"
 #include "mqtt/encoder.h"
 #include "topics/interest_index.h"
@@ -138,7 +139,7 @@ class Shard {
            std::vector<std::pair<std::string_view, std::string>> fields = {});
   template <class T>
   void post(ShardId to, T&& body) {
-    effects_.mail_to |= std::uint64_t{1} << to;
+    effects_.mail_to.add(to);
     effects_.mail[to].push_back({setup_.id, std::forward<T>(body)});
   }
   template <class T>
@@ -221,8 +222,8 @@ class Shard {
     std::optional<ShardId> elsewhere;
     Outcome here = Outcome::NoSubscriber;
   };
-  SharePlace share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
-                       const MessagePtr& message, base::Instant now);
+  SharePlace share_out(topics::InterestIndex::Group& group, ShardMask exclude, const MessagePtr& message,
+                       base::Instant now);
   void retain(const MessagePtr& message, base::Instant now);
   void keep_retained(const MessagePtr& message);
   void retained_full(base::Instant now);

@@ -54,7 +54,7 @@ void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant n
     // Its members went while it was under way: somebody else's turn.
     topics::InterestIndex::Group* group = interest_.find_group(pick.group, pick.filter);
     if (group == nullptr || mail.hops >= kMostHops) continue;
-    const SharePlace place = share_out(*group, std::uint64_t{1} << setup_.id, mail.message, now);
+    const SharePlace place = share_out(*group, ShardMask::of(setup_.id), mail.message, now);
     relay.outcome = best(relay.outcome, place.here);
     if (!place.elsewhere) continue;
     PublishMail onward;
