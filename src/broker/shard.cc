@@ -11,9 +11,6 @@ namespace {
 // twice.
 base::Instant whole_millisecond(base::Instant at) { return base::Instant::from_ns(at.ns() / 1'000'000 * 1'000'000); }
 
-// Spare outboxes kept for connections that begin to write.
-constexpr std::size_t kSpareOutboxes = 4'096;
-constexpr std::size_t kSpareOutboxBytes = std::size_t{4} << 20U;
 // Below this much waiting output, deliveries that were held back go on.
 constexpr std::size_t kResumeDivisor = 2;
 
@@ -146,15 +143,7 @@ std::uint64_t Shard::socket(ConnectionId id) const {
 }
 
 Connection::Output& Shard::with_outbox(Connection& c) {
-  if (!c.outbox) {
-    if (spare_outboxes_.empty()) {
-      c.outbox = std::make_unique<Connection::Output>();
-    } else {
-      c.outbox = std::move(spare_outboxes_.back());
-      spare_outboxes_.pop_back();
-      spare_outbox_bytes_ -= c.outbox->memory();
-    }
-  }
+  if (!c.outbox) c.outbox = spare_outboxes_.take();
   return *c.outbox;
 }
 
@@ -186,12 +175,7 @@ const Outbox* Shard::wrote(ConnectionId id, std::size_t written, base::Instant n
   stats_.bytes_sent += written;
   if (c->outbox->empty()) {
     stop(c->outbox->stall_timer);
-    const std::size_t memory = c->outbox->memory();
-    if (spare_outboxes_.size() < kSpareOutboxes && spare_outbox_bytes_ + memory <= kSpareOutboxBytes) {
-      spare_outbox_bytes_ += memory;
-      spare_outboxes_.push_back(std::move(c->outbox));
-    }
-    c->outbox.reset();
+    spare_outboxes_.give_back(std::move(c->outbox));
   } else if (!c->outbox->stall_timer) {
     c->outbox->congested();
     c->outbox->stall_timer = arm(now + limits().write_stall_timeout, TimerKind::WriteStall, id.value());

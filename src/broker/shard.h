@@ -32,6 +32,7 @@
 #include "broker/connection.h"
 #include "broker/ending.h"
 #include "broker/figures.h"
+#include "broker/outbox_pool.h"
 #include "broker/presence.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
@@ -574,8 +575,7 @@ class Shard {
 
   // Reused from turn to turn.
   std::vector<base::TimerOwner> fired_;
-  std::vector<std::unique_ptr<Connection::Output>> spare_outboxes_;
-  std::size_t spare_outbox_bytes_ = 0;
+  OutboxPool spare_outboxes_;
   std::vector<std::uint8_t> scratch_;
   struct Receiver {
     SessionId session;
