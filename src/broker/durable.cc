@@ -70,16 +70,8 @@ void Shard::put_session(SessionId sid, Session& s) {
   put.sent_below = s.delivery ? s.delivery->sent_below : 0;
   put.next_subscription = s.next_subscription;
   if (s.will) {
-    StoredWill& will = put.will.emplace_back();
-    will.topic = s.will->topic;
-    will.payload = s.will->payload;
-    will.properties = s.will->properties;
-    will.qos = s.will->qos;
-    will.retain = s.will->retain;
-    will.has_message_expiry = s.will->has_message_expiry;
-    will.message_expiry_s = s.will->message_expiry_s;
-    will.delay_s = s.will->delay_s;
-    will.due_ms = unix_of(s.will->due);
+    put.will.push_back(*s.will);
+    put.will_due_ms = unix_of(s.will->due);
   }
   emit(std::move(put));
 }
@@ -580,7 +572,7 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     stats_.queued_messages += stored.queued;
     stats_.queued_bytes += stored.queued_bytes;
   }
-  if (!put.will.empty()) s.will = will_from_store(put.will.front());
+  if (!put.will.empty()) s.will = std::make_unique<SessionWill>(std::move(put.will.front()));
   const base::Duration grace = base::seconds(limits().will_restart_grace_s);
   if (put.connected) {
     // Its connection ended with the broker. A client that comes back soon enough has not been missed.
@@ -590,7 +582,7 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
                                                      : now + (s.will ? std::max(expiry, grace) : expiry);
     put_session(sid, s);
   } else {
-    if (s.will) s.will->due = instant_of(put.will.front().due_ms);
+    if (s.will) s.will->due = instant_of(put.will_due_ms);
     s.expires = instant_of(put.expires_ms);
   }
   load_more(sid, s);
@@ -624,19 +616,6 @@ void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& hel
   } else if (added.first_of_filter) {
     interest_gained(*filter);
   }
-}
-
-std::unique_ptr<Will> Shard::will_from_store(StoredWill& stored) {
-  auto will = std::make_unique<Will>();
-  will->topic = std::move(stored.topic);
-  will->payload = std::move(stored.payload);
-  will->properties = std::move(stored.properties);
-  will->qos = stored.qos;
-  will->retain = stored.retain;
-  will->delay_s = stored.delay_s;
-  will->message_expiry_s = stored.message_expiry_s;
-  will->has_message_expiry = stored.has_message_expiry;
-  return will;
 }
 
 }  // namespace vigil::broker

@@ -193,7 +193,6 @@ class Shard {
   mqtt::ConnAck make_connack(const Connection& c, const mqtt::Connect& packet, std::uint32_t keep_alive_s,
                              ConnAckTexts& texts) const;
   std::string new_client_id();
-  static std::unique_ptr<Will> make_will(const mqtt::Will& will, const Limits& limits);
 
   // --- leave.cc
   void leave(ConnectionId id, const Departure& departure, base::Instant now);
@@ -319,7 +318,6 @@ class Shard {
   void recover_retained(const MessagePtr& message);
   void recover_session(RecoveredSession& stored, base::Instant now);
   void recover_subscription(SessionId sid, Session& s, PutSubscription& held);
-  static std::unique_ptr<Will> will_from_store(StoredWill& stored);
 
   // --- deliver.cc
   // Dropped: the session's queue is full.

@@ -35,10 +35,9 @@ Json when(std::int64_t ms) { return ms == broker::kNeverMs ? Json() : Json(ms); 
 Json place(const Position& position) { return Json::array({position.sequence, position.shard}); }
 unsigned number(mqtt::QoS qos) { return static_cast<unsigned>(qos); }
 
-Json will_json(const broker::StoredWill& will) {
-  Json json = {{"topic", content(will.topic)},    {"qos", number(will.qos)},
-               {"retain", will.retain},           {"delayS", will.delay_s},
-               {"dueMs", when(will.due_ms)},      {"properties", content(will.properties)},
+Json will_json(const broker::Will& will, std::int64_t due_ms) {
+  Json json = {{"topic", content(will.topic)},    {"qos", number(will.qos)}, {"retain", will.retain},
+               {"delayS", will.delay_s},          {"dueMs", when(due_ms)},   {"properties", content(will.properties)},
                {"payload", content(will.payload)}};
   if (will.has_message_expiry) json["messageExpiryS"] = will.message_expiry_s;
   return json;
@@ -58,7 +57,7 @@ Converted session_json(Bytes key, Bytes value) {
                {"expiresMs", when(s.expires_ms)},
                {"sentBelow", s.sent_below},
                {"nextSubscription", s.next_subscription}};
-  if (!s.will.empty()) json["will"] = will_json(s.will.front());
+  if (!s.will.empty()) json["will"] = will_json(s.will.front(), s.will_due_ms);
   return json;
 }
 
@@ -185,14 +184,13 @@ Buffer buffer_of(const Key<kSize>& key) {
   return {key.begin(), key.end()};
 }
 
-broker::StoredWill will_of(const Json& j) {
-  broker::StoredWill will{.topic = text_of(j.at("topic")),
-                          .payload = buffer_of(j.at("payload")),
-                          .properties = buffer_of(j.at("properties")),
-                          .qos = qos_of(j.at("qos")),
-                          .retain = j.at("retain").get<bool>(),
-                          .delay_s = j.at("delayS").get<std::uint32_t>(),
-                          .due_ms = when_of(j.at("dueMs"))};
+broker::Will will_of(const Json& j) {
+  broker::Will will{.topic = text_of(j.at("topic")),
+                    .payload = buffer_of(j.at("payload")),
+                    .properties = buffer_of(j.at("properties")),
+                    .qos = qos_of(j.at("qos")),
+                    .retain = j.at("retain").get<bool>(),
+                    .delay_s = j.at("delayS").get<std::uint32_t>()};
   will.has_message_expiry = j.contains("messageExpiryS");
   if (will.has_message_expiry) will.message_expiry_s = j.at("messageExpiryS").get<std::uint32_t>();
   return will;
@@ -208,7 +206,10 @@ RawRecord session_of(const Json& j) {
                        .expires_ms = when_of(j.at("expiresMs")),
                        .sent_below = j.at("sentBelow").get<std::uint64_t>(),
                        .next_subscription = j.at("nextSubscription").get<std::uint32_t>()};
-  if (j.contains("will")) s.will.push_back(will_of(j.at("will")));
+  if (j.contains("will")) {
+    s.will.push_back(will_of(j.at("will")));
+    s.will_due_ms = when_of(j.at("will").at("dueMs"));
+  }
   RawRecord raw{.family = Family::Sessions, .key = buffer_of(position_key(s.key))};
   encode_session(s, raw.value);
   return raw;

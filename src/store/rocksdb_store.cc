@@ -60,7 +60,7 @@ struct BytesOf {
   void operator()(const broker::PutPresence& c) { sum += c.client_id.size() + c.record.size(); }
   void operator()(const broker::PutSession& c) {
     sum += c.client_id.size() + c.user_name.size();
-    for (const broker::StoredWill& will : c.will) {
+    for (const broker::Will& will : c.will) {
       sum += sizeof will + will.topic.size() + will.payload.size() + will.properties.size();
     }
   }
