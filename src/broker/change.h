@@ -37,8 +37,6 @@ using SessionKey = Position;
 // Names a joint change in this process. The shard that commits it gives it out. 0: none.
 using JointId = std::uint64_t;
 
-inline constexpr std::int64_t kNeverMs = INT64_MAX;
-
 // Everything of a session but its subscriptions and messages. Replaces what was stored under its key.
 struct PutSession {
   SessionKey key;

@@ -63,7 +63,7 @@ Shard::Shard(ShardSetup setup, base::Instant start)
       random_(setup_.seed + setup_.id),
       wheel_(start),
       presence_(presence_bounds()),
-      store_ms_at_(start),
+      clock_(start),
       last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
   effects_.mail.resize(setup_.shards);
@@ -202,11 +202,6 @@ void Shard::output_drained(ConnectionId /*id*/, Connection& c, base::Instant now
 void Shard::log(LogLevel level, std::string_view event, std::string message,
                 std::vector<std::pair<std::string_view, std::string>> fields) {
   effects_.log.push_back({level, event, std::move(message), std::move(fields)});
-}
-
-void Shard::store_time(std::int64_t store_ms, base::Instant now) {
-  store_ms_ = store_ms;
-  store_ms_at_ = now;
 }
 
 bool Shard::kick(std::string_view client_id, base::Instant now) {

@@ -37,6 +37,7 @@
 #include "broker/session.h"
 #include "broker/shard_core.h"
 #include "broker/shard_mask.h"
+#include "broker/turn_clock.h"
 #include "mqtt/decoder.h"
 #include "mqtt/encoder.h"
 #include "topics/interest_index.h"
@@ -84,7 +85,7 @@ class Shard {
   ConnectionId adopted(HandOver handover, base::Instant now);
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   const Outbox* wrote(ConnectionId id, std::size_t written, base::Instant now);
-  void store_time(std::int64_t store_ms, base::Instant now);
+  void store_time(std::int64_t store_ms, base::Instant now) { clock_.set(store_ms, now); }
   void wall_time(WallTime wall) { setup_.wall = std::move(wall); }
   bool kick(std::string_view client_id, base::Instant now);
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
@@ -127,9 +128,7 @@ class Shard {
   using Step = base::Result<void, Departure>;  // an error ends the connection
 
   // --- shard.cc
-  Moment moment(base::Instant now) const {
-    return {now, store_ms_ + std::chrono::floor<base::milliseconds>(now - store_ms_at_).count()};
-  }
+  Moment moment(base::Instant now) const { return clock_.moment(now); }
   Connection::Output& with_outbox(Connection& c);
   Outbox& outbox_of(ConnectionId id, Connection& c);
   void to_send(ConnectionId id, Connection& c);
@@ -289,8 +288,6 @@ class Shard {
   void emit(Change&& change);
   // The batch in which what has just been emitted is, or kPending.
   std::uint64_t needs() const { return sink_ != nullptr ? kPending : last_batch_; }
-  std::int64_t unix_of(base::Instant at) const;
-  base::Instant instant_of(std::int64_t unix_ms) const;
   void put_session(SessionId sid, Session& s);
   bool begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record);
   void store_session(SessionId sid, Session& s, base::Instant now);
@@ -513,8 +510,7 @@ class Shard {
   FigureTexts figure_texts_;        // shard 0
   std::uint32_t sys_switches_ = 0;  // how often $SYS/broker was switched off or on
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
-  std::int64_t store_ms_ = 0;       // store time
-  base::Instant store_ms_at_;
+  TurnClock clock_;
   std::uint64_t last_sequence_ = 0;  // of positions
   std::uint32_t next_feed_ = 1;
   base::RateWindow connects_;
