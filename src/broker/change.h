@@ -19,11 +19,13 @@
 #include <variant>
 #include <vector>
 
+#include "base/compact.h"
 #include "broker/delivery.h"
 #include "broker/expiry_counts.h"
 #include "broker/ids.h"
 #include "broker/message.h"
 #include "broker/moment.h"
+#include "broker/will.h"
 #include "mqtt/packet.h"
 #include "mqtt/types.h"
 
@@ -34,23 +36,6 @@ using SessionKey = Position;
 
 // Names a joint change in this process. The shard that commits it gives it out. 0: none.
 using JointId = std::uint64_t;
-
-inline constexpr std::int64_t kNeverMs = INT64_MAX;
-
-// A will as it is stored, owed or not.
-struct StoredWill {
-  std::string topic;
-  std::vector<std::uint8_t> payload;
-  std::vector<std::uint8_t> properties;
-  mqtt::QoS qos = mqtt::QoS::AtMostOnce;
-  bool retain = false;
-  bool has_message_expiry = false;
-  std::uint32_t message_expiry_s = 0;
-  std::uint32_t delay_s = 0;
-  std::int64_t due_ms = kNeverMs;  // once its connection has ended
-
-  bool operator==(const StoredWill&) const = default;
-};
 
 // Everything of a session but its subscriptions and messages. Replaces what was stored under its key.
 struct PutSession {
@@ -64,7 +49,8 @@ struct PutSession {
   // Queued messages with a lower number have been sent on some connection, perhaps: DUP when they are sent again.
   std::uint64_t sent_below = 0;
   std::uint32_t next_subscription = 1;
-  std::vector<StoredWill> will;  // none or one
+  base::CompactVector<Will> will;       // none or one
+  std::int64_t will_due_ms = kNeverMs;  // once its connection has ended
 
   bool operator==(const PutSession&) const = default;
 };

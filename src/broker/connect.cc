@@ -145,11 +145,7 @@ Shard::Step Shard::admit(const Connection& c, const Session* existing, base::Ins
         Departure{.cause = DisconnectReason::SessionTakenOver, .detail = "a later CONNECT came first"});
   }
   if (limits().max_connections_per_s > 0) {
-    if (now - connects_window_ >= base::seconds(1)) {
-      connects_window_ = now;
-      connects_in_window_ = 0;
-    }
-    if (++connects_in_window_ > limits().max_connections_per_s) {
+    if (!connects_.admits(limits().max_connections_per_s, now)) {
       return std::unexpected(
           refused(ReasonCode::ConnectionRateExceeded, "", "more connects a second than limits.max_connections_per_s"));
     }
@@ -288,7 +284,7 @@ Shard::Step Shard::attach(ConnectionId id, Connection& c, const mqtt::Connect& p
   s.expiry_s = session_expiry(packet, limits());
   s.overflow_logged = false;
   s.may_read_clients = may_read_clients({client_id, s.user_name(), c.loopback}, limits());
-  if (packet.will) s.will = make_will(*packet.will, limits());
+  if (packet.will) s.will = std::make_unique<SessionWill>(will_of(*packet.will, limits()));
   const bool end_unstored = !session_present && begins_after_the_last(sid, s, record);
   store_session(sid, s, now);
   // The client is told of its session when that is what a restart would find.
@@ -391,29 +387,6 @@ std::string Shard::new_client_id() {
     std::string id = make_client_id(random_);
     if (ShardCore::home_of(id, setup_.shards) == setup_.id && client_session(id) == nullptr) return id;
   }
-}
-
-std::unique_ptr<Will> Shard::make_will(const mqtt::Will& will, const Limits& limits) {
-  auto made = std::make_unique<Will>();
-  made->topic = will.topic;
-  made->payload.assign(will.payload.begin(), will.payload.end());
-  made->qos = will.qos;
-  made->retain = will.retain;
-  mqtt::Properties passed_on = will.properties;
-  made->delay_s = std::min(passed_on.number_or(Property::WillDelayInterval, 0), limits.max_will_delay_s);
-  if (const auto expiry = passed_on.number(Property::MessageExpiryInterval)) {
-    made->has_message_expiry = true;
-    made->message_expiry_s = *expiry;
-  }
-  if (limits.max_message_expiry_s > 0) {
-    made->message_expiry_s = made->has_message_expiry ? std::min(made->message_expiry_s, limits.max_message_expiry_s)
-                                                      : limits.max_message_expiry_s;
-    made->has_message_expiry = true;
-  }
-  passed_on.clear(Property::WillDelayInterval);
-  passed_on.clear(Property::MessageExpiryInterval);
-  mqtt::encode_properties(made->properties, passed_on);
-  return made;
 }
 
 }  // namespace vigil::broker

@@ -514,7 +514,7 @@ void Shard::redistribute(Session& s, bool session_gone, base::Instant now) {
   });
   drop_queued(s, taken_away);
   for (auto& [group, message] : moved) {
-    if (const SharePlace place = share_out(*group, 0, message, now); place.elsewhere) {
+    if (const SharePlace place = share_out(*group, {}, message, now); place.elsewhere) {
       PublishMail mail;
       mail.message = message;
       if (sink_ != nullptr) {

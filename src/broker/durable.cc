@@ -21,7 +21,7 @@ constexpr std::uint32_t kLoadBytes = 512 * 1024;
 // --- changes go out
 
 StoreBatch& Shard::batch() {
-  effects_.store.at = {store_ms_at_, store_ms_};
+  effects_.store.at = clock_.last();
   return effects_.store;
 }
 
@@ -40,16 +40,6 @@ void Shard::emit(Change&& change) {
   effects_.store.changes.push_back(std::move(change));
 }
 
-std::int64_t Shard::unix_of(base::Instant at) const { return at.is_never() ? kNeverMs : moment(at).unix_ms; }
-
-base::Instant Shard::instant_of(std::int64_t unix_ms) const {
-  if (unix_ms == kNeverMs) return base::Instant::never();
-  // 0xFFFFFFFF seconds are 136 years; a number of nanoseconds holds 292.
-  constexpr std::int64_t kFar = std::int64_t{200} * 365 * 24 * 3600 * 1000;
-  const std::int64_t left = std::clamp(unix_ms - store_ms_, -kFar, kFar);
-  return base::Instant::from_ns(std::max<std::int64_t>(1, (store_ms_at_ + base::milliseconds(left)).ns()));
-}
-
 // The session's record as it is now; what was under its key is replaced.
 void Shard::put_session(SessionId sid, Session& s) {
   if (s.key.sequence == 0) return;
@@ -66,20 +56,12 @@ void Shard::put_session(SessionId sid, Session& s) {
   put.epoch = presence_.find(s.presence)->incarnation;
   put.expiry_s = s.expiry_s;
   put.connected = s.connected();
-  put.expires_ms = unix_of(s.expires);
+  put.expires_ms = clock_.store_ms(s.expires);
   put.sent_below = s.delivery ? s.delivery->sent_below : 0;
   put.next_subscription = s.next_subscription;
   if (s.will) {
-    StoredWill& will = put.will.emplace_back();
-    will.topic = s.will->topic;
-    will.payload = s.will->payload;
-    will.properties = s.will->properties;
-    will.qos = s.will->qos;
-    will.retain = s.will->retain;
-    will.has_message_expiry = s.will->has_message_expiry;
-    will.message_expiry_s = s.will->message_expiry_s;
-    will.delay_s = s.will->delay_s;
-    will.due_ms = unix_of(s.will->due);
+    put.will.push_back(*s.will);
+    put.will_due_ms = clock_.store_ms(s.will->due);
   }
   emit(std::move(put));
 }
@@ -592,7 +574,7 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
     stats_.queued_messages += stored.queued;
     stats_.queued_bytes += stored.queued_bytes;
   }
-  if (!put.will.empty()) s.will = will_from_store(put.will.front());
+  if (!put.will.empty()) s.will = std::make_unique<SessionWill>(std::move(put.will.front()));
   const base::Duration grace = base::seconds(limits().will_restart_grace_s);
   if (put.connected) {
     // Its connection ended with the broker. A client that comes back soon enough has not been missed.
@@ -602,8 +584,8 @@ void Shard::recover_session(RecoveredSession& stored, base::Instant now) {
                                                      : now + (s.will ? std::max(expiry, grace) : expiry);
     put_session(sid, s);
   } else {
-    if (s.will) s.will->due = instant_of(put.will.front().due_ms);
-    s.expires = instant_of(put.expires_ms);
+    if (s.will) s.will->due = clock_.instant(put.will_due_ms);
+    s.expires = clock_.instant(put.expires_ms);
   }
   load_more(sid, s);
 }
@@ -636,19 +618,6 @@ void Shard::recover_subscription(SessionId sid, Session& s, PutSubscription& hel
   } else if (added.first_of_filter) {
     interest_gained(*filter);
   }
-}
-
-std::unique_ptr<Will> Shard::will_from_store(StoredWill& stored) {
-  auto will = std::make_unique<Will>();
-  will->topic = std::move(stored.topic);
-  will->payload = std::move(stored.payload);
-  will->properties = std::move(stored.properties);
-  will->qos = stored.qos;
-  will->retain = stored.retain;
-  will->delay_s = stored.delay_s;
-  will->message_expiry_s = stored.message_expiry_s;
-  will->has_message_expiry = stored.has_message_expiry;
-  return will;
 }
 
 }  // namespace vigil::broker

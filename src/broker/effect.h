@@ -3,7 +3,6 @@
 // the sends: the loser of a take-over hears of it before the winner's CONNACK.)
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -14,6 +13,7 @@
 #include "broker/disconnect_reason.h"
 #include "broker/ids.h"
 #include "broker/mail.h"
+#include "broker/shard_mask.h"
 
 namespace vigil::broker {
 
@@ -90,7 +90,7 @@ struct Effects {
   StoreBatch store;                          // before any mail: receipts follow what they stand for
   std::vector<std::vector<Mail>> mail;       // by target shard
   std::vector<std::vector<Mail>> late_mail;  // likewise; to be posted after `mail` has been posted to every shard
-  std::uint64_t mail_to = 0;                 // a bit for each shard that there is any for
+  ShardMask mail_to;                         // the shards that there is any for
   std::vector<Close> closes;
   std::vector<HandOver> handovers;
   std::vector<TcpTimeout> tcp_timeouts;
@@ -105,7 +105,7 @@ struct Effects {
   // Calls f(shard) for each that there is mail for.
   template <class F>
   void for_each_addressee(F&& f) const {
-    for (std::uint64_t left = mail_to; left != 0; left &= left - 1) f(static_cast<unsigned>(std::countr_zero(left)));
+    mail_to.for_each(f);
   }
   void swap(Effects& other) noexcept;
 };

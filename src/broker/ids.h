@@ -2,6 +2,7 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 
 #include "base/slot_map.h"
@@ -23,6 +24,12 @@ struct Position {
   std::uint64_t sequence = 0;
   ShardId shard = 0;
   auto operator<=>(const Position&) const = default;
+};
+
+struct PositionHash {
+  std::size_t operator()(const Position& position) const {
+    return static_cast<std::size_t>((position.sequence * 64 + position.shard) * 0x9E37'79B9'7F4A'7C15U);
+  }
 };
 
 // Who published: a client id, by its hash (client_hash()), so that it is the same after a reconnect and a restart. The

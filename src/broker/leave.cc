@@ -256,14 +256,8 @@ void Shard::end_session(SessionId sid, base::Instant now) {
 }
 
 void Shard::publish_will(Session& s, base::Instant now) {
-  const std::unique_ptr<Will> will = std::move(s.will);
-  Message::Spec spec;
-  spec.topic = will->topic;
-  spec.payload = will->payload;
-  spec.properties = will->properties;
-  spec.qos = will->qos;
-  spec.retain = will->retain;
-  if (will->has_message_expiry) spec.expires = now + base::seconds(will->message_expiry_s);
+  const std::unique_ptr<SessionWill> will = std::move(s.will);
+  Message::Spec spec = will_message(*will, now);
   spec.publisher = s.self;
   spec.position = next_position(now);
   route(Message::make(spec), {}, now);

@@ -7,6 +7,9 @@
 
 namespace vigil::broker {
 
+// A deadline in store time that never comes.
+inline constexpr std::int64_t kNeverMs = INT64_MAX;
+
 struct Moment {
   base::Instant at;
   std::int64_t unix_ms = 0;  // store time (store_time.h): Unix time, but for steps of the wall clock

@@ -20,11 +20,7 @@ LogLevel level_of_refusal(Version version) { return version == Version::V5 ? Log
 // Whoever is refused can come again at once: clients must not be able to fill the log.
 bool Shard::may_log_refusal(base::Instant now) {
   constexpr std::uint32_t kMostLinesASecond = 100;
-  if (now - refusals_window_ >= base::seconds(1)) {
-    refusals_window_ = now;
-    refusals_in_window_ = 0;
-  }
-  return ++refusals_in_window_ <= kMostLinesASecond;
+  return refusals_logged_.admits(kMostLinesASecond, now);
 }
 
 // Where it is not known yet: the address.

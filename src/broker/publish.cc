@@ -306,13 +306,13 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
   if (message->retain()) retain(message, now);
   routed.outcome = route_here(message, now);
 
-  topics::InterestIndex::Targets targets = 0;
+  ShardMask wanted;
   boost::container::small_vector<std::pair<ShardId, SharePick>, 2> picks;
   if (!interest_.empty()) {
     const auto interest = interest_.match(message->topic());
-    targets = interest.targets;
+    wanted = ShardMask::from_bits(interest.targets);
     for (topics::InterestIndex::Group* group : interest.groups) {
-      const SharePlace place = share_out(*group, 0, message, now);
+      const SharePlace place = share_out(*group, {}, message, now);
       routed.outcome = best(routed.outcome, place.here);
       if (place.elsewhere) {
         picks.push_back({*place.elsewhere, {std::string(group->group()), std::string(group->filter())}});
@@ -320,17 +320,16 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
     }
   }
   if (setup_.shards == 1) return routed;
-  topics::InterestIndex::Targets addressed = targets;
-  for (const auto& [target, pick] : picks) addressed |= std::uint64_t{1} << target;
-  if (message->retain()) addressed = setup_.shards == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << setup_.shards) - 1;
-  addressed &= ~(std::uint64_t{1} << setup_.id);
-  for (unsigned to = 0; addressed >> to != 0; ++to) {
-    if ((addressed >> to & 1U) == 0) continue;
+  ShardMask addressed = wanted;
+  for (const auto& [target, pick] : picks) addressed.add(target);
+  if (message->retain()) addressed = ShardMask::first(setup_.shards);
+  addressed.remove(setup_.id);
+  addressed.for_each([&](ShardId to) {
     PublishMail mail;
     mail.message = message;
     mail.at_once = message->expired(now);
     // A retained message goes to everybody: a subscription that we do not know of yet finds it there.
-    mail.plain = message->retain() || (targets >> to & 1U) != 0;
+    mail.plain = message->retain() || wanted.has(to);
     for (auto& [target, pick] : picks) {
       if (target == to) mail.shares.push_back(std::move(pick));
     }
@@ -342,9 +341,8 @@ Shard::Routed Shard::route(const MessagePtr& message, const ReceiptToken& token,
       mail.receipt = token;
       ++routed.waiting;
     }
-    post(static_cast<ShardId>(to), std::move(mail));
-    if (to == 63) break;
-  }
+    post(to, std::move(mail));
+  });
   return routed;
 }
 
@@ -395,12 +393,12 @@ Outcome Shard::route_here(const MessagePtr& message, base::Instant now) {
   return outcome;
 }
 
-Shard::SharePlace Shard::share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
-                                   const MessagePtr& message, base::Instant now) {
-  while (const auto target = group.next(exclude)) {
+Shard::SharePlace Shard::share_out(topics::InterestIndex::Group& group, ShardMask exclude, const MessagePtr& message,
+                                   base::Instant now) {
+  while (const auto target = group.next(exclude.bits())) {
     if (*target != setup_.id) return {.elsewhere = static_cast<ShardId>(*target)};
     if (const auto here = share_here(group.group(), group.filter(), message, now)) return {.here = *here};
-    exclude |= std::uint64_t{1} << *target;
+    exclude.add(*target);
   }
   return {};
 }

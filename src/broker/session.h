@@ -22,20 +22,13 @@
 #include "broker/expiry_counts.h"
 #include "broker/inflight.h"
 #include "broker/presence.h"
+#include "broker/will.h"
 #include "mqtt/packet.h"
 
 namespace vigil::broker {
 
 // What the broker owes once the connection has ended otherwise than by a goodbye.
-struct Will {
-  std::string topic;
-  std::vector<std::uint8_t> payload;
-  std::vector<std::uint8_t> properties;  // encoded: what is passed on with the message
-  mqtt::QoS qos = mqtt::QoS::AtMostOnce;
-  bool retain = false;
-  std::uint32_t delay_s = 0;
-  std::uint32_t message_expiry_s = 0;  // 0: none
-  bool has_message_expiry = false;
+struct SessionWill : Will {
   base::Instant due = base::Instant::never();  // once owed
 };
 
@@ -119,7 +112,7 @@ struct Session {
   PresenceId presence;
   base::Instant expires = base::Instant::never();  // while away
   base::TimerId timer;                             // the earlier of expiry and will
-  std::unique_ptr<Will> will;
+  std::unique_ptr<SessionWill> will;
   base::CompactVector<OwnSubscription> subscriptions;  // changed by add_subscription() and remove_subscription() only
   std::uint32_t expiry_s = 0;
   std::uint32_t next_subscription = 1;

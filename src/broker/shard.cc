@@ -11,16 +11,13 @@ namespace {
 // twice.
 base::Instant whole_millisecond(base::Instant at) { return base::Instant::from_ns(at.ns() / 1'000'000 * 1'000'000); }
 
-// Spare outboxes kept for connections that begin to write.
-constexpr std::size_t kSpareOutboxes = 4'096;
-constexpr std::size_t kSpareOutboxBytes = std::size_t{4} << 20U;
 // Below this much waiting output, deliveries that were held back go on.
 constexpr std::size_t kResumeDivisor = 2;
 
 }  // namespace
 
 bool Effects::empty() const {
-  return mail_to == 0 && closes.empty() && handovers.empty() && tcp_timeouts.empty() && sends.empty() &&
+  return mail_to.empty() && closes.empty() && handovers.empty() && tcp_timeouts.empty() && sends.empty() &&
          suspects.empty() && auth_requests.empty() && log.empty() && store.empty() && takeovers.empty();
 }
 
@@ -49,7 +46,7 @@ void Effects::clear() {
       list->clear();
     }
   });
-  mail_to = 0;
+  mail_to.clear();
   closes.clear();
   handovers.clear();
   tcp_timeouts.clear();
@@ -71,7 +68,7 @@ Shard::Shard(ShardSetup setup, base::Instant start)
                  .bounds = retained_bounds()}),
       presence_(presence_bounds()),
       system_topics_(setup_.id, setup_.shards, setup_.version),
-      store_ms_at_(start),
+      clock_(start),
       last_sequence_(setup_.first_position) {
   CHECK(setup_.shards >= 1 && setup_.shards <= kMaxShards && setup_.id < setup_.shards);
   effects_.mail.resize(setup_.shards);
@@ -150,15 +147,7 @@ std::uint64_t Shard::socket(ConnectionId id) const {
 }
 
 Connection::Output& Shard::with_outbox(Connection& c) {
-  if (!c.outbox) {
-    if (spare_outboxes_.empty()) {
-      c.outbox = std::make_unique<Connection::Output>();
-    } else {
-      c.outbox = std::move(spare_outboxes_.back());
-      spare_outboxes_.pop_back();
-      spare_outbox_bytes_ -= c.outbox->memory();
-    }
-  }
+  if (!c.outbox) c.outbox = spare_outboxes_.take();
   return *c.outbox;
 }
 
@@ -190,12 +179,7 @@ const Outbox* Shard::wrote(ConnectionId id, std::size_t written, SocketRoom room
   stats_.bytes_sent += written;
   if (c->outbox->empty()) {
     stop(c->outbox->stall_timer);
-    const std::size_t memory = c->outbox->memory();
-    if (spare_outboxes_.size() < kSpareOutboxes && spare_outbox_bytes_ + memory <= kSpareOutboxBytes) {
-      spare_outbox_bytes_ += memory;
-      spare_outboxes_.push_back(std::move(c->outbox));
-    }
-    c->outbox.reset();
+    spare_outboxes_.give_back(std::move(c->outbox));
   } else if (room == SocketRoom::Left) {
     // It was not offered everything.
   } else if (!c->outbox->stall_timer) {
@@ -224,11 +208,6 @@ void Shard::output_drained(ConnectionId /*id*/, Connection& c, base::Instant now
 void Shard::log(LogLevel level, std::string_view event, std::string message,
                 std::vector<std::pair<std::string_view, std::string>> fields) {
   effects_.log.push_back({level, event, std::move(message), std::move(fields)});
-}
-
-void Shard::store_time(std::int64_t store_ms, base::Instant now) {
-  store_ms_ = store_ms;
-  store_ms_at_ = now;
 }
 
 bool Shard::kick(std::string_view client_id, base::Instant now) {

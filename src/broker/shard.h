@@ -25,16 +25,20 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 
 #include "base/random.h"
+#include "base/rate_window.h"
 #include "base/slot_map.h"
 #include "base/timer_wheel.h"
 #include "broker/access.h"
 #include "broker/connection.h"
 #include "broker/ending.h"
+#include "broker/outbox_pool.h"
 #include "broker/presence.h"
 #include "broker/retained_messages.h"
 #include "broker/session.h"
 #include "broker/shard_core.h"
+#include "broker/shard_mask.h"
 #include "broker/system_topics.h"
+#include "broker/turn_clock.h"
 #include "mqtt/decoder.h"
 #include "mqtt/encoder.h"
 #include "topics/interest_index.h"
@@ -79,7 +83,7 @@ class Shard {
   ConnectionId adopted(HandOver handover, base::Instant now);
   void closed(ConnectionId id, SocketEnd end, const std::optional<base::TcpEvidence>& evidence, base::Instant now);
   const Outbox* wrote(ConnectionId id, std::size_t written, SocketRoom room, base::Instant now);
-  void store_time(std::int64_t store_ms, base::Instant now);
+  void store_time(std::int64_t store_ms, base::Instant now) { clock_.set(store_ms, now); }
   void wall_time(WallTime wall) { setup_.wall = std::move(wall); }
   bool kick(std::string_view client_id, base::Instant now);
   void reconfigure(const Limits& limits, const KeepAlivePolicy& keep_alive);
@@ -122,9 +126,7 @@ class Shard {
   using Step = base::Result<void, Departure>;  // an error ends the connection
 
   // --- shard.cc
-  Moment moment(base::Instant now) const {
-    return {now, store_ms_ + std::chrono::floor<base::milliseconds>(now - store_ms_at_).count()};
-  }
+  Moment moment(base::Instant now) const { return clock_.moment(now); }
   Connection::Output& with_outbox(Connection& c);
   Outbox& outbox_of(ConnectionId id, Connection& c);
   void to_send(ConnectionId id, Connection& c);
@@ -135,7 +137,7 @@ class Shard {
            std::vector<std::pair<std::string_view, std::string>> fields = {});
   template <class T>
   void post(ShardId to, T&& body) {
-    effects_.mail_to |= std::uint64_t{1} << to;
+    effects_.mail_to.add(to);
     effects_.mail[to].push_back({setup_.id, std::forward<T>(body)});
   }
   template <class T>
@@ -191,7 +193,6 @@ class Shard {
   mqtt::ConnAck make_connack(const Connection& c, const mqtt::Connect& packet, std::uint32_t keep_alive_s,
                              ConnAckTexts& texts) const;
   std::string new_client_id();
-  static std::unique_ptr<Will> make_will(const mqtt::Will& will, const Limits& limits);
 
   // --- leave.cc
   void leave(ConnectionId id, const Departure& departure, base::Instant now);
@@ -221,8 +222,8 @@ class Shard {
     std::optional<ShardId> elsewhere;
     Outcome here = Outcome::NoSubscriber;
   };
-  SharePlace share_out(topics::InterestIndex::Group& group, topics::InterestIndex::Targets exclude,
-                       const MessagePtr& message, base::Instant now);
+  SharePlace share_out(topics::InterestIndex::Group& group, ShardMask exclude, const MessagePtr& message,
+                       base::Instant now);
   void retain(const MessagePtr& message, base::Instant now);
   bool stores_retained(std::string_view topic) const;
   Step forget_asked(ConnectionId id, Connection& c, const mqtt::Publish& packet, AckQueue::Entry answer,
@@ -287,8 +288,6 @@ class Shard {
   void emit(Change&& change);
   // The batch in which what has just been emitted is, or kPending.
   std::uint64_t needs() const { return sink_ != nullptr ? kPending : last_batch_; }
-  std::int64_t unix_of(base::Instant at) const;
-  base::Instant instant_of(std::int64_t unix_ms) const;
   void put_session(SessionId sid, Session& s);
   bool begins_after_the_last(SessionId sid, Session& s, const PresenceRecord& record);
   void store_session(SessionId sid, Session& s, base::Instant now);
@@ -317,7 +316,6 @@ class Shard {
   void recover_retained(const MessagePtr& message);
   void recover_session(RecoveredSession& stored, base::Instant now);
   void recover_subscription(SessionId sid, Session& s, PutSubscription& held);
-  static std::unique_ptr<Will> will_from_store(StoredWill& stored);
 
   // --- deliver.cc
   // Dropped: the session's queue is full.
@@ -482,14 +480,11 @@ class Shard {
   mutable Stats stats_;
   SystemTopics system_topics_;
   std::size_t system_filters_ = 0;  // filters anywhere that may match $SYS/clients
-  std::int64_t store_ms_ = 0;       // store time
-  base::Instant store_ms_at_;
+  TurnClock clock_;
   std::uint64_t last_sequence_ = 0;  // of positions
   std::uint32_t next_feed_ = 1;
-  base::Instant connects_window_;  // the second in which connects are counted
-  std::uint32_t connects_in_window_ = 0;
-  base::Instant refusals_window_;  // the second in which refusals are logged
-  std::uint32_t refusals_in_window_ = 0;
+  base::RateWindow connects_;
+  base::RateWindow refusals_logged_;
   base::TimerId system_timer_;
   bool shutting_down_ = false;
   std::uint32_t shutdown_cursor_ = 0;
@@ -544,8 +539,7 @@ class Shard {
 
   // Reused from turn to turn.
   std::vector<base::TimerOwner> fired_;
-  std::vector<std::unique_ptr<Connection::Output>> spare_outboxes_;
-  std::size_t spare_outbox_bytes_ = 0;
+  OutboxPool spare_outboxes_;
   std::vector<std::uint8_t> scratch_;
   struct Receiver {
     SessionId session;

@@ -1,13 +1,11 @@
 // What other shards say.
+#include "base/overloaded.h"
 #include "broker/shard.h"
 
 namespace vigil::broker {
 namespace {
 
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
+using base::Overloaded;
 
 // A message that finds the members of its share group gone is passed on this often.
 constexpr std::uint8_t kMostHops = 4;
@@ -54,7 +52,7 @@ void Shard::published_elsewhere(ShardId from, PublishMail& mail, base::Instant n
     // Its members went while it was under way: somebody else's turn.
     topics::InterestIndex::Group* group = interest_.find_group(pick.group, pick.filter);
     if (group == nullptr || mail.hops >= kMostHops) continue;
-    const SharePlace place = share_out(*group, std::uint64_t{1} << setup_.id, mail.message, now);
+    const SharePlace place = share_out(*group, ShardMask::of(setup_.id), mail.message, now);
     relay.outcome = best(relay.outcome, place.here);
     if (!place.elsewhere) continue;
     PublishMail onward;

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "broker/change.h"
+#include "broker/moment.h"
 
 namespace vigil::broker {
 

@@ -468,7 +468,7 @@ void Shard::interest_of_others(ShardId from, const InterestMail& mail) {
     interest_.set_group(mail.group, mail.filter, from, mail.members);
     if (was_there != mail.interested) watch_system_filter(mail.filter, mail.interested ? 1 : -1);
   }
-  effects_.mail_to |= std::uint64_t{1} << from;
+  effects_.mail_to.add(from);
   effects_.late_mail[from].push_back({setup_.id, InterestAppliedMail{mail.told}});
 }
 

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "base/overloaded.h"
 #include "io/clock.h"
 #include "io/socket.h"
 
@@ -45,10 +46,7 @@ constexpr std::size_t kLingeringBytes = std::size_t{16} * 1024;
 
 constexpr base::Instant kNow = base::Instant::from_ns(0);
 
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
+using base::Overloaded;
 
 }  // namespace
 

@@ -4,13 +4,12 @@
 
 #include <fmt/format.h>
 
+#include "base/overloaded.h"
+
 namespace vigil::sim {
 namespace {
 
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
+using base::Overloaded;
 
 }  // namespace
 

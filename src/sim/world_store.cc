@@ -192,7 +192,7 @@ void World::acquaint() {
           for (broker::Mail& item : std::exchange((*mail)[to], {})) shards_[to].mailbox.emplace_back(std::move(item));
         }
       }
-      effects.mail_to = 0;
+      effects.mail_to.clear();
       effects.log.clear();
     }
     for (unsigned i = 0; i < shards(); ++i) {

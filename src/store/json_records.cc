@@ -1,11 +1,11 @@
 #include "store/json_records.h"
 
 #include <array>
-#include <optional>
 #include <string_view>
 
 #include <fmt/format.h>
 
+#include "base/base64.h"
 #include "broker/presence_record.h"
 #include "mqtt/utf8.h"
 #include "store/record_codec.h"
@@ -23,54 +23,21 @@ using Converted = base::Result<Json, std::string>;
 constexpr std::string_view kEnd = "end";
 // Of the lines as a whole; the number of the store's own format is among them.
 constexpr std::string_view kExportFormat = "vigilmq-export-1";
-constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-std::string base64(Bytes in) {
-  std::string out;
-  for (std::size_t i = 0; i < in.size(); i += 3) {
-    const auto at = [&](std::size_t k) { return i + k < in.size() ? std::uint32_t{in[i + k]} : 0U; };
-    const std::uint32_t three = (at(0) << 16U) | (at(1) << 8U) | at(2);
-    for (unsigned k = 0; k < 4; ++k) {
-      const bool there = i + k <= in.size();
-      out += there ? kAlphabet[(three >> (18U - 6U * k)) & 63U] : '=';
-    }
-  }
-  return out;
-}
-
-std::optional<Buffer> from_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  while (text.ends_with('=')) text.remove_suffix(1);
-  Buffer out;
-  std::uint32_t bits = 0;
-  unsigned count = 0;
-  for (const char c : text) {
-    const std::size_t value = kAlphabet.find(c);
-    if (value == std::string_view::npos) return std::nullopt;
-    bits = (bits << 6U) | static_cast<std::uint32_t>(value);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    out.push_back(static_cast<std::uint8_t>(bits >> count));
-  }
-  return out;
-}
 
 // --- to JSON
 
 Json content(Bytes bytes) {
   if (mqtt::valid_utf8(base::as_text(bytes))) return std::string(base::as_text(bytes));
-  return {{"base64", base64(bytes)}};
+  return {{"base64", base::to_base64(bytes)}};
 }
 Json content(std::string_view text) { return content(base::as_bytes(text)); }
 Json when(std::int64_t ms) { return ms == broker::kNeverMs ? Json() : Json(ms); }
 Json place(const Position& position) { return Json::array({position.sequence, position.shard}); }
 unsigned number(mqtt::QoS qos) { return static_cast<unsigned>(qos); }
 
-Json will_json(const broker::StoredWill& will) {
-  Json json = {{"topic", content(will.topic)},    {"qos", number(will.qos)},
-               {"retain", will.retain},           {"delayS", will.delay_s},
-               {"dueMs", when(will.due_ms)},      {"properties", content(will.properties)},
+Json will_json(const broker::Will& will, std::int64_t due_ms) {
+  Json json = {{"topic", content(will.topic)},    {"qos", number(will.qos)}, {"retain", will.retain},
+               {"delayS", will.delay_s},          {"dueMs", when(due_ms)},   {"properties", content(will.properties)},
                {"payload", content(will.payload)}};
   if (will.has_message_expiry) json["messageExpiryS"] = will.message_expiry_s;
   return json;
@@ -90,7 +57,7 @@ Converted session_json(Bytes key, Bytes value) {
                {"expiresMs", when(s.expires_ms)},
                {"sentBelow", s.sent_below},
                {"nextSubscription", s.next_subscription}};
-  if (!s.will.empty()) json["will"] = will_json(s.will.front());
+  if (!s.will.empty()) json["will"] = will_json(s.will.front(), s.will_due_ms);
   return json;
 }
 
@@ -175,7 +142,7 @@ Converted presence_json(Bytes key, Bytes value) {
               {"incarnation", record.incarnation},
               {"connected", record.connected},
               {"address", content(record.address)},
-              {"record", {{"base64", base64(value)}}}};
+              {"record", {{"base64", base::to_base64(value)}}}};
 }
 
 Converted meta_json(Bytes key, Bytes value) {
@@ -195,7 +162,7 @@ Buffer buffer_of(const Json& json) {
     const auto& text = json.get_ref<const std::string&>();
     return {text.begin(), text.end()};
   }
-  const auto bytes = from_base64(json.at("base64").get_ref<const std::string&>());
+  const auto bytes = base::from_base64(json.at("base64").get_ref<const std::string&>());
   if (!bytes) throw WrongLine{"what stands under \"base64\" is not base64"};
   return *bytes;
 }
@@ -217,14 +184,13 @@ Buffer buffer_of(const Key<kSize>& key) {
   return {key.begin(), key.end()};
 }
 
-broker::StoredWill will_of(const Json& j) {
-  broker::StoredWill will{.topic = text_of(j.at("topic")),
-                          .payload = buffer_of(j.at("payload")),
-                          .properties = buffer_of(j.at("properties")),
-                          .qos = qos_of(j.at("qos")),
-                          .retain = j.at("retain").get<bool>(),
-                          .delay_s = j.at("delayS").get<std::uint32_t>(),
-                          .due_ms = when_of(j.at("dueMs"))};
+broker::Will will_of(const Json& j) {
+  broker::Will will{.topic = text_of(j.at("topic")),
+                    .payload = buffer_of(j.at("payload")),
+                    .properties = buffer_of(j.at("properties")),
+                    .qos = qos_of(j.at("qos")),
+                    .retain = j.at("retain").get<bool>(),
+                    .delay_s = j.at("delayS").get<std::uint32_t>()};
   will.has_message_expiry = j.contains("messageExpiryS");
   if (will.has_message_expiry) will.message_expiry_s = j.at("messageExpiryS").get<std::uint32_t>();
   return will;
@@ -240,7 +206,10 @@ RawRecord session_of(const Json& j) {
                        .expires_ms = when_of(j.at("expiresMs")),
                        .sent_below = j.at("sentBelow").get<std::uint64_t>(),
                        .next_subscription = j.at("nextSubscription").get<std::uint32_t>()};
-  if (j.contains("will")) s.will.push_back(will_of(j.at("will")));
+  if (j.contains("will")) {
+    s.will.push_back(will_of(j.at("will")));
+    s.will_due_ms = when_of(j.at("will").at("dueMs"));
+  }
   RawRecord raw{.family = Family::Sessions, .key = buffer_of(position_key(s.key))};
   encode_session(s, raw.value);
   return raw;

@@ -19,7 +19,6 @@ using base::RecordWriter;
 using broker::Position;
 using broker::PutSession;
 using broker::PutSubscription;
-using broker::StoredWill;
 
 constexpr std::uint8_t kSessionVersion = 1;
 constexpr std::uint8_t kSubscriptionVersion = 1;
@@ -89,7 +88,7 @@ auto refuse_version(std::string_view what, unsigned version) {
   return Err(fmt::format("the record of a {} has version {}, which this broker does not know", what, version));
 }
 
-void write_will(const StoredWill& will, RecordWriter& out) {
+void write_will(const broker::Will& will, std::int64_t due_ms, RecordWriter& out) {
   out.u8(static_cast<std::uint8_t>(static_cast<unsigned>(will.qos) | (will.retain ? kRetain : 0U) |
                                    (will.has_message_expiry ? kHasExpiry : 0U)));
   out.text(will.topic);
@@ -97,11 +96,11 @@ void write_will(const StoredWill& will, RecordWriter& out) {
   out.bytes(will.payload);
   out.varint(will.message_expiry_s);
   out.varint(will.delay_s);
-  out.when_ms(will.due_ms);
+  out.when_ms(due_ms);
 }
 
-StoredWill read_will(RecordReader& in) {
-  StoredWill will;
+broker::Will read_will(RecordReader& in) {
+  broker::Will will;
   const std::uint8_t flags = read_flags(in, 3U | kRetain | kHasExpiry);
   will.qos = read_qos(in, flags);
   will.retain = (flags & kRetain) != 0;
@@ -114,7 +113,6 @@ StoredWill read_will(RecordReader& in) {
   will.payload.assign(payload.begin(), payload.end());
   will.message_expiry_s = in.varint32();
   will.delay_s = in.varint32();
-  will.due_ms = in.when_ms();
   return will;
 }
 
@@ -241,7 +239,7 @@ void encode_session(const PutSession& session, std::vector<std::uint8_t>& to) {
   out.when_ms(session.expires_ms);
   out.varint(session.sent_below);
   out.varint(session.next_subscription);
-  if (!session.will.empty()) write_will(session.will.front(), out);
+  if (!session.will.empty()) write_will(session.will.front(), session.will_due_ms, out);
 }
 
 Decoded<PutSession> decode_session(const broker::SessionKey& key, Bytes record) {
@@ -259,7 +257,10 @@ Decoded<PutSession> decode_session(const broker::SessionKey& key, Bytes record) 
   session.expires_ms = in.when_ms();
   session.sent_below = in.varint();
   session.next_subscription = in.varint32();
-  if ((flags & kHasWill) != 0) session.will.push_back(read_will(in));
+  if ((flags & kHasWill) != 0) {
+    session.will.push_back(read_will(in));
+    session.will_due_ms = in.when_ms();
+  }
   if (!in.done()) return refuse("session");
   return session;
 }

@@ -124,7 +124,8 @@ TEST(RecordCodec, ReadsSessionsBack) {
   encode_session(session, plain);
   EXPECT_EQ(decode(plain), session);
   expect_refused_when_cut(plain, decode);
-  session.will = {{.topic = "w", .payload = {1}, .delay_s = 5, .due_ms = 7}};
+  session.will = {{.topic = "w", .payload = {1}, .delay_s = 5}};
+  session.will_due_ms = 7;
   session.connected = true;
   session.expires_ms = 12;
   Buffer with_will;

@@ -10,11 +10,7 @@
 
 namespace vigil::store {
 
-struct PositionHash {
-  std::size_t operator()(const broker::Position& position) const {
-    return static_cast<std::size_t>((position.sequence * 64 + position.shard) * 0x9E37'79B9'7F4A'7C15U);
-  }
-};
+using broker::PositionHash;
 
 class References {
  public:

@@ -31,7 +31,6 @@ constexpr std::size_t kMostReserved = std::size_t{1} << 20U;
 // Groups begin so far apart if that brings more batches. Where it does not, it is tried again more and more rarely.
 constexpr std::chrono::microseconds kGather{300};
 constexpr unsigned kMostAtOnce = 64;
-constexpr std::size_t kPruneEnded = 1'024;
 // Messages that were read for several receivers are forgotten after so long without anything to do.
 constexpr milliseconds kRemember{100};
 // After so long without anything to do, what was written last leaves the memory.
@@ -60,7 +59,7 @@ struct BytesOf {
   void operator()(const broker::PutPresence& c) { sum += c.client_id.size() + c.record.size(); }
   void operator()(const broker::PutSession& c) {
     sum += c.client_id.size() + c.user_name.size();
-    for (const broker::StoredWill& will : c.will) {
+    for (const broker::Will& will : c.will) {
       sum += sizeof will + will.topic.size() + will.payload.size() + will.properties.size();
     }
   }
@@ -279,10 +278,14 @@ bool RocksdbStore::write_group() {
   }
   for (const broker::EndSession& end : ended) {
     if (!end.alone) purges_.push_back({.key = end.key});
-    if (!held_.empty()) ended_.insert(end.key);
+    if (!held_.empty()) ended_.add(end.key);
   }
   if (held_.empty()) ended_.clear();
-  if (ended_.size() >= prune_ended_at_) prune_ended();
+  ended_.prune_if_large([this](auto&& look_at) {
+    for (const auto& [joint, parts] : held_) {
+      for (const Held& held : parts) std::ranges::for_each(held.changes, look_at);
+    }
+  });
   backlog_bytes_.fetch_sub(group.bytes, std::memory_order_relaxed);
   answer(group);
   std::move(group.loads.begin(), group.loads.end(), std::back_inserter(loads_));
@@ -334,29 +337,11 @@ void RocksdbStore::commit_joint(broker::JointId joint, broker::ShardId committer
     group.bytes += held.bytes;
     held_bytes_.fetch_sub(held.bytes, std::memory_order_relaxed);
     if (!ended_.empty()) {
-      std::erase_if(held.changes, [this](const broker::Change& change) {
-        const broker::SessionKey* session = broker::session_of(change);
-        return session != nullptr && ended_.contains(*session);
-      });
+      std::erase_if(held.changes, [this](const broker::Change& change) { return ended_.is_void(change); });
     }
     group.sets.push_back({held.at, std::move(held.changes)});
   }
   held_.erase(it);
-}
-
-// Keeps those that a part still names: with joint changes always under way the others would never go.
-void RocksdbStore::prune_ended() {
-  boost::unordered_flat_set<broker::Position, PositionHash> named;
-  for (const auto& [joint, parts] : held_) {
-    for (const Held& held : parts) {
-      for (const broker::Change& change : held.changes) {
-        const broker::SessionKey* session = broker::session_of(change);
-        if (session != nullptr && ended_.contains(*session)) named.insert(*session);
-      }
-    }
-  }
-  ended_ = std::move(named);
-  prune_ended_at_ = std::max(kPruneEnded, 2 * ended_.size());
 }
 
 void RocksdbStore::raise_clock_floor(base::Instant now, rocksdb::WriteBatch& batch) {

@@ -26,10 +26,10 @@
 #include <vector>
 
 #include <boost/unordered/unordered_flat_map.hpp>
-#include <boost/unordered/unordered_flat_set.hpp>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "broker/ended_sessions.h"
 #include "broker/moment.h"
 #include "broker/store_time.h"
 #include "store/references.h"
@@ -118,7 +118,6 @@ class RocksdbStore final : public Store {
   bool write_group();
   void gather(Submitted&& from, Group& group);
   void commit_joint(broker::JointId joint, broker::ShardId committer, Group& group);
-  void prune_ended();
   void raise_clock_floor(base::Instant now, rocksdb::WriteBatch& batch);
   void answer(Group& group);
 
@@ -163,8 +162,7 @@ class RocksdbStore final : public Store {
   std::vector<std::uint64_t> stored_;  // by shard: the number of the last batch that is written
   boost::unordered_flat_map<broker::JointId, std::vector<Held>> held_;
   // Sessions that ended while parts are held: what the parts say of them is void.
-  boost::unordered_flat_set<broker::Position, PositionHash> ended_;
-  std::size_t prune_ended_at_ = 0;
+  broker::EndedSessions ended_;
   std::deque<Load> loads_;
   std::deque<Sweep> sweeps_;
   std::deque<Purge> purges_;

@@ -69,8 +69,8 @@ TEST(RocksdbStore, GivesBackSessionsWithAllThatIsTheirs) {
                 .retain = true,
                 .has_message_expiry = true,
                 .message_expiry_s = 60,
-                .delay_s = 10,
-                .due_ms = kNoon + 10'000}};
+                .delay_s = 10}};
+  full.will_due_ms = kNoon + 10'000;
   const mqtt::SubscriptionOptions options{.qos = mqtt::QoS::AtLeastOnce,
                                           .no_local = true,
                                           .retain_as_published = true,
