@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_level.h"
 #include "broker/change.h"
 #include "broker/disconnect_reason.h"
 #include "broker/ids.h"
@@ -58,7 +59,7 @@ struct TcpTimeout {
   std::uint32_t keep_alive_s = 0;
 };
 
-enum class LogLevel : std::uint8_t { Trace, Debug, Info, Warn, Error };
+using base::LogLevel;
 
 struct LogLine {
   LogLevel level = LogLevel::Info;

@@ -17,10 +17,11 @@
 #include <variant>
 
 #include "base/clock.h"
+#include "base/log_level.h"
 
 namespace vigil::server {
 
-enum class LogLevel : std::uint8_t { Trace, Debug, Info, Warn, Error };
+using base::LogLevel;
 enum class LogFormat : std::uint8_t { Text, Json };
 
 // A fact for programs: shown in JSON only, the message says the same to people. `value` is borrowed for the call.

@@ -22,17 +22,6 @@ constexpr int kReadsOfAnOldConnection = 256;
 // How often a connection with data in flight is asked whether it still has some.
 constexpr base::Duration kRelaxEvery = base::seconds(2);
 
-LogLevel log_level(broker::LogLevel level) {
-  switch (level) {
-    case broker::LogLevel::Trace: return LogLevel::Trace;
-    case broker::LogLevel::Debug: return LogLevel::Debug;
-    case broker::LogLevel::Info: return LogLevel::Info;
-    case broker::LogLevel::Warn: return LogLevel::Warn;
-    case broker::LogLevel::Error: return LogLevel::Error;
-  }
-  return LogLevel::Info;
-}
-
 }  // namespace
 
 void Shard::apply() {
@@ -208,18 +197,17 @@ void Shard::answer_auth() {
 broker::LogLevel Shard::lowest_logged() const {
   using enum broker::LogLevel;
   for (const broker::LogLevel level : {Trace, Debug, Info, Warn}) {
-    if (context_.log.enabled(log_level(level))) return level;
+    if (context_.log.enabled(level)) return level;
   }
   return Error;
 }
 
 void Shard::write_log() {
   for (const broker::LogLine& line : effects_.log) {
-    const LogLevel level = log_level(line.level);
-    if (!context_.log.enabled(level)) continue;
+    if (!context_.log.enabled(line.level)) continue;
     log_fields_.clear();
     for (const auto& [name, value] : line.fields) log_fields_.emplace_back(name, std::string_view(value));
-    context_.log.write(level, line.event, line.message, log_fields_);
+    context_.log.write(line.level, line.event, line.message, log_fields_);
   }
 }
 
