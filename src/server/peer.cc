@@ -105,16 +105,16 @@ Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
   return {.written = sent.n, .blocked = sent.n < offered};
 }
 
-broker::SocketEnd Peer::end() const {
+base::SocketEnd Peer::end() const {
   const std::error_code error = this->error();
-  if (!error) return broker::SocketEnd::Closed;
-  if (error == std::errc::connection_reset || error == std::errc::broken_pipe) return broker::SocketEnd::Reset;
+  if (!error) return base::SocketEnd::Closed;
+  if (error == std::errc::connection_reset || error == std::errc::broken_pipe) return base::SocketEnd::Reset;
   // What a router answers for a host that is gone ends the connection only after TCP's own timeout.
   if (error == std::errc::timed_out || error == std::errc::host_unreachable ||
       error == std::errc::network_unreachable) {
-    return broker::SocketEnd::TimedOut;
+    return base::SocketEnd::TimedOut;
   }
-  return broker::SocketEnd::Failed;
+  return base::SocketEnd::Failed;
 }
 
 std::optional<base::TcpEvidence> Peer::evidence() const { return io::tcp_evidence(fd_.get(), error()); }

@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/socket_end.h"
 #include "base/tcp_evidence.h"
 #include "broker/disconnect_reason.h"
 #include "broker/ids.h"
@@ -60,7 +61,7 @@ class Peer {
   // Writes once, gathered.
   Output write(std::span<const base::Bytes> pieces);
 
-  broker::SocketEnd end() const;
+  base::SocketEnd end() const;
   std::optional<base::TcpEvidence> evidence() const;
 
   // Sends what still goes without waiting, and takes away what the peer had sent: unread input would make the kernel
