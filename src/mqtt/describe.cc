@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/escape.h"
+
 namespace vigil::mqtt {
 namespace {
 
@@ -90,16 +92,7 @@ class Line {
 
  private:
   std::back_insert_iterator<std::string> back() { return std::back_inserter(out_); }
-  void append_text(std::string_view value) {
-    for (const char c : value.substr(0, kMaxText)) {
-      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-        fmt::format_to(back(), "\\x{:02x}", static_cast<unsigned char>(c));
-      } else {
-        out_ += c;
-      }
-    }
-    if (value.size() > kMaxText) out_ += "...";
-  }
+  void append_text(std::string_view value) { base::append_escaped(out_, value, kMaxText); }
 
   std::string out_;
   Payloads payloads_;

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "base/check.h"
+#include "base/escape.h"
 #include "server/config_conflicts.h"
 #include "server/config_table.h"
 #include "server/did_you_mean.h"
@@ -57,17 +58,7 @@ constexpr std::size_t kMaxLineBytes = 8192;
 constexpr std::size_t kMaxShownBytes = 100;
 
 // Names as found, in a form that fits a message.
-std::string shown(std::string_view name) {
-  std::string out;
-  for (const char c : name.substr(0, kMaxShownBytes)) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
-  }
-  return name.size() > kMaxShownBytes ? out + "..." : out;
-}
+std::string shown(std::string_view name) { return base::escaped(name, kMaxShownBytes); }
 
 template <class Root>
 const ConfigKey<Root>* find_key(std::span<const ConfigKey<Root>> keys, std::string_view path) {

@@ -18,6 +18,8 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "base/escape.h"
+
 namespace vigil::server {
 namespace {
 
@@ -40,22 +42,6 @@ std::string time_text(std::int64_t unix_ms) {
   gmtime_r(&second, &utc);
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday,
                      utc.tm_hour, utc.tm_min, utc.tm_sec, unix_ms % 1000);
-}
-
-// Control characters (C0, DEL, and C1 as UTF-8) could forge a line or drive a terminal.
-void append_escaped(std::string& out, std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0U;
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else if (byte == 0xC2 && next >= 0x80 && next < 0xA0) {
-      out += fmt::format("\\x{:02x}", next);
-      ++i;
-    } else {
-      out += text[i];
-    }
-  }
 }
 
 Json json_value(const LogField& field) {
@@ -180,7 +166,7 @@ std::string log_line(LogStyle style, std::int64_t unix_ms, LogLevel level, std::
   if (style.format == LogFormat::Text) {
     std::string line = style.timestamps ? time_text(unix_ms) + " " : "";
     line += fmt::format("{:<5} ", level_name(level));
-    append_escaped(line, message);
+    base::append_escaped(line, message);
     return line;
   }
   Json line = {{"time", time_text(unix_ms)}, {"level", level_name(level)}, {"event", event}, {"message", message}};

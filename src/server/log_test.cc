@@ -58,7 +58,7 @@ TEST(LogLine, ReadsAsOperatorsExpect) {
 
 TEST(LogLine, StaysOneLineWhateverAClientIsCalled) {
   EXPECT_EQ(text_line(LogLevel::Info, "as a\nb\x1b[31m\x7f\xc2\x9b. \xc3\xa9"),
-            "2026-01-31T12:00:00.123Z info  as a\\x0ab\\x1b[31m\\x7f\\x9b. \xc3\xa9");
+            "2026-01-31T12:00:00.123Z info  as a\\x0ab\\x1b[31m\\x7f\\u009b. \xc3\xa9");
 }
 
 TEST(LogLine, GivesProgramsJson) {
