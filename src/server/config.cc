@@ -102,7 +102,7 @@ std::vector<std::string> all_paths() {
 
 struct ListenerKey {
   std::size_t index = 0;
-  const ConfigKey<ListenerConfig>* key = nullptr;
+  const ConfigKey<ListenerSettings>* key = nullptr;
 };
 
 // Reads "listener.3.bind".
@@ -401,7 +401,7 @@ class Loader {
   }
 
   void add_listener() {
-    ListenerConfig listener;
+    ListenerSettings listener;
     if (!config_.listeners.empty()) listener.name = fmt::format("listener-{}", config_.listeners.size());
     config_.listeners.push_back(std::move(listener));
   }
@@ -487,29 +487,6 @@ std::string ConfigError::text() const {
     if (!part.empty()) out += part + ": ";
   }
   return out + message;
-}
-
-std::vector<ListenEndpoint> ListenerConfig::endpoints() const {
-  std::vector<ListenEndpoint> all;
-  for (const BindAddress& address : bind) std::ranges::move(address.endpoints(), std::back_inserter(all));
-  return all;
-}
-
-base::Duration ListenerConfig::user_timeout(std::uint16_t keep_alive_s) const {
-  const base::Duration none = base::Duration::zero();
-  const bool probes = tcp_keepalive_idle > none;
-  if (keep_alive_s == 0 && (!probes || tcp_user_timeout == none)) return tcp_user_timeout;
-  // Without probes there is data only: two minutes are enough for it, however long K is.
-  const base::Duration dead_after =
-      probes ? tcp_keepalive_idle + tcp_keepalive_interval * tcp_keepalive_count : base::seconds(120);
-  const base::Duration longest = std::max<base::Duration>(tcp_user_timeout, dead_after);
-  if (keep_alive_s == 0) return longest;
-  const base::Duration allowed = std::max<base::Duration>(base::milliseconds(1500 * keep_alive_s), base::seconds(5));
-  return std::min(allowed, longest);
-}
-
-base::Duration ListenerConfig::user_timeout_in_flight(std::uint16_t keep_alive_s) const {
-  return keep_alive_s == 0 ? tcp_user_timeout : user_timeout(keep_alive_s);
 }
 
 std::filesystem::path default_store_directory(const Environment& environment, bool root) {

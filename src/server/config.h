@@ -16,35 +16,10 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "broker/limits.h"
-#include "server/bind_address.h"
+#include "server/listener_settings.h"
 #include "server/log.h"
 
 namespace vigil::server {
-
-struct ListenerConfig {
-  std::string name = "default";
-  std::vector<BindAddress> bind = {BindAddress::localhost(1883)};
-  std::uint32_t max_connections = 0;  // 0: no bound but limits.max_connections
-  std::uint32_t backlog = 1024;
-  // Of Unix sockets.
-  std::uint32_t socket_mode = 0660;
-  std::string socket_group;  // a name or a number; empty: the process's own
-  base::Duration tcp_keepalive_idle = base::seconds(60);
-  base::Duration tcp_keepalive_interval = base::seconds(10);
-  std::uint32_t tcp_keepalive_count = 6;
-  base::Duration tcp_user_timeout = base::seconds(30);  // 0: the kernel's own
-
-  bool operator==(const ListenerConfig&) const = default;
-  std::vector<ListenEndpoint> endpoints() const;
-  // TCP_USER_TIMEOUT of a connection whose keep alive in force is `keep_alive_s`. 0 leaves the kernel's own.
-  //
-  // Linux ends an idle connection at the first probe that is due after this time, however few were lost; the count of
-  // probes plays no part. So it is never less than all probes take (idle + interval x count), and TCP never gives up
-  // before the keep alive does: 1.5 x K, at least 5 s, where that is the shorter.
-  base::Duration user_timeout(std::uint16_t keep_alive_s) const;
-  // The same while sent data is unacknowledged: shorter where no keep alive finds a dead peer (K = 0).
-  base::Duration user_timeout_in_flight(std::uint16_t keep_alive_s) const;
-};
 
 enum class StoreSync : std::uint8_t { Process, Power, Memory };
 
@@ -69,7 +44,7 @@ struct Config {
   LogLevel log_level = LogLevel::Info;
   LogFormat log_format = LogFormat::Text;
   bool log_timestamps = true;
-  std::vector<ListenerConfig> listeners = {ListenerConfig{}};
+  std::vector<ListenerSettings> listeners = {ListenerSettings{}};
 };
 
 struct ConfigError {

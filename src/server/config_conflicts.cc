@@ -26,7 +26,7 @@ std::vector<Conflict> conflicts(const Config& config) {
   std::vector<std::pair<io::Endpoint, std::string>> taken;  // address, and the listener that has it
   std::set<std::string> names;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    const ListenerConfig& listener = config.listeners[i];
+    const ListenerSettings& listener = config.listeners[i];
     const std::string itself = fmt::format("listener.{}", i);
     const std::vector<std::string> bind = {listener_path(i, "bind"), itself};
     if (!names.insert(listener.name).second) {

@@ -144,9 +144,9 @@ template <auto Member>
 ConfigKey<Config> limit(string_view path, Domain domain, Reload reload, string_view doc) {
   return key<Config, &Config::limits, Member>(path, domain, reload, doc);
 }
-template <auto Member>
-ConfigKey<ListenerConfig> listener(string_view path, Domain domain, string_view doc) {
-  return key<ListenerConfig, Member>(path, domain, Reload::Restart, doc);
+template <auto... Members>
+ConfigKey<ListenerSettings> listener(string_view path, Domain domain, string_view doc) {
+  return key<ListenerSettings, Members...>(path, domain, Reload::Restart, doc);
 }
 
 constexpr Reload kLive = Reload::Live;
@@ -291,27 +291,27 @@ const std::vector<ConfigKey<Config>>& table() {
   return keys;
 }
 
-const std::vector<ConfigKey<ListenerConfig>>& listener_table() {
-  static const std::vector<ConfigKey<ListenerConfig>> keys = {
-  listener<&ListenerConfig::name>("name", range(1, 64),
+const std::vector<ConfigKey<ListenerSettings>>& listener_table() {
+  static const std::vector<ConfigKey<ListenerSettings>> keys = {
+  listener<&ListenerSettings::name>("name", range(1, 64),
       "What logs and messages call this listener."),
-  listener<&ListenerConfig::bind>("bind", range(1, 16),
+  listener<&ListenerSettings::bind>("bind", range(1, 16),
       "The address and port to listen on, or a list of them; * stands for all addresses of the machine (IPv4 and IPv6; [::] for those of IPv6 alone, 0.0.0.0 for those of IPv4), localhost for 127.0.0.1 and [::1], and unix:/path for a Unix socket."),
-  listener<&ListenerConfig::max_connections>("max_connections", range(0, kU32),
+  listener<&ListenerSettings::max_connections>("max_connections", range(0, kU32),
       "How many clients may be connected through this listener; 0 leaves it to limits.max_connections."),
-  listener<&ListenerConfig::backlog>("backlog", range(1, kU16),
+  listener<&ListenerSettings::backlog>("backlog", range(1, kU16),
       "How many connections the operating system holds until the broker gets to them (net.core.somaxconn bounds it as well)."),
-  listener<&ListenerConfig::socket_mode>("socket_mode", mode(),
+  listener<&ListenerSettings::socket_mode>("socket_mode", mode(),
       "Who may connect to a Unix socket, as permissions of its file in octal: with 0660 the broker's user and the group of the file, with 0666 every user of this machine. A name in the abstract name space (unix:@name) is no file: everybody on this machine may connect to it."),
-  listener<&ListenerConfig::socket_group>("socket_group", range(0, 64),
+  listener<&ListenerSettings::socket_group>("socket_group", range(0, 64),
       "The group of a Unix socket's file, as a name or a number; empty leaves the broker's own. The broker must be root or a member of it (SupplementaryGroups= in the systemd unit)."),
-  listener<&ListenerConfig::tcp_keepalive_idle>("tcp_keepalive_idle_s", range(0, 32'767),
+  listener<&ListenerSettings::tcp, &TcpPolicy::keepalive_idle>("tcp_keepalive_idle_s", range(0, 32'767),
       "After so much silence the operating system asks the client's machine whether it is still there, whatever MQTT does; 0 turns this off."),
-  listener<&ListenerConfig::tcp_keepalive_interval>("tcp_keepalive_interval_s", range(1, 32'767),
+  listener<&ListenerSettings::tcp, &TcpPolicy::keepalive_interval>("tcp_keepalive_interval_s", range(1, 32'767),
       "How long it waits for the answer before it asks again."),
-  listener<&ListenerConfig::tcp_keepalive_count>("tcp_keepalive_count", range(1, 127),
+  listener<&ListenerSettings::tcp, &TcpPolicy::keepalive_count>("tcp_keepalive_count", range(1, 127),
       "After so many questions without an answer the connection is dead: with the defaults, two minutes after the client's machine was last heard."),
-  listener<&ListenerConfig::tcp_user_timeout>("tcp_user_timeout_s", range(0, kDay),
+  listener<&ListenerSettings::tcp, &TcpPolicy::user_timeout>("tcp_user_timeout_s", range(0, kDay),
       "A connection without keep alive whose data nobody acknowledges for so long is dead; with a keep alive of K seconds it is 1.5 x K, 5 s at least and no longer than an idle one takes; 0 leaves it to the operating system (about 15 minutes)."),
   };
   return keys;
@@ -403,7 +403,7 @@ string_view KeyInfo::name() const {
 
 std::span<const ConfigSection> config_sections() { return kSections; }
 std::span<const ConfigKey<Config>> config_keys() { return table(); }
-std::span<const ConfigKey<ListenerConfig>> listener_keys() { return listener_table(); }
+std::span<const ConfigKey<ListenerSettings>> listener_keys() { return listener_table(); }
 
 std::string expectation(const KeyInfo& key) {
   switch (key.type) {

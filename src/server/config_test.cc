@@ -38,7 +38,7 @@ std::vector<std::string> variable_errors(std::string name, std::string value) {
   return errors_of(from_environment({{std::move(name), std::move(value)}}));
 }
 
-std::vector<std::string> opened(const ListenerConfig& listener) {
+std::vector<std::string> opened(const ListenerSettings& listener) {
   std::vector<std::string> out;
   for (const auto& [endpoint, if_available] : listener.endpoints()) {
     out.push_back(endpoint.text() + (if_available ? " if available" : ""));
@@ -119,7 +119,7 @@ TEST(ConfigTable, HasDefaultsThatItWouldAccept) {
     EXPECT_TRUE(accept(key.info, value).has_value()) << key.info.path;
   };
   for (const auto& key : config_keys()) check(key, Config{});
-  for (const auto& key : listener_keys()) check(key, ListenerConfig{});
+  for (const auto& key : listener_keys()) check(key, ListenerSettings{});
   EXPECT_THAT(texts(validate(Config{})), IsEmpty());
 }
 
@@ -138,7 +138,7 @@ TEST(Config, TakesEveryKeyFromAFile) {
     const std::string toml = fmt::format("[[listener]]\n{} = {}\n", key.info.name(), another_toml(key));
     const auto config = parse_config(toml, "v.toml");
     ASSERT_TRUE(config.has_value()) << toml << errors_of(config)[0];
-    EXPECT_NE(key.get(config->listeners.at(0)), key.get(ListenerConfig{})) << toml;
+    EXPECT_NE(key.get(config->listeners.at(0)), key.get(ListenerSettings{})) << toml;
   }
 }
 
@@ -155,7 +155,7 @@ TEST(Config, TakesEveryKeyFromTheEnvironment) {
     const std::string name = environment_name(fmt::format("listener.0.{}", key.info.path));
     const auto config = from_environment({{name, as_variable(another_toml(key))}});
     ASSERT_TRUE(config.has_value()) << name << errors_of(config)[0];
-    EXPECT_NE(key.get(config->listeners.at(0)), key.get(ListenerConfig{})) << name;
+    EXPECT_NE(key.get(config->listeners.at(0)), key.get(ListenerSettings{})) << name;
   }
 }
 
@@ -190,7 +190,7 @@ tcp_keepalive_idle_s = 5
   EXPECT_EQ(config.keep_alive.over_max_v3, broker::OverMaxV3::Reject);
   EXPECT_EQ(config.limits.max_queued_bytes, 3U << 20U);
   EXPECT_THAT(opened(config.listeners[0]), ElementsAre("127.0.0.1:7"));
-  EXPECT_EQ(config.listeners[0].tcp_keepalive_idle, base::seconds(5));
+  EXPECT_EQ(config.listeners[0].tcp.keepalive_idle, base::seconds(5));
 }
 
 TEST(Config, LetsTheLaterSourceWin) {
@@ -573,34 +573,6 @@ TEST(ConfigReload, AsksForARestartForMoreListeners) {
   EXPECT_THAT(reload(Config{}, fresh).needs_restart, ElementsAre("listener"));
 }
 
-TEST(ListenerConfig, TcpNeverGivesUpBeforeTheKeepAlive) {
-  ListenerConfig listener;
-  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
-  EXPECT_EQ(listener.user_timeout(10), base::seconds(15));
-  EXPECT_EQ(listener.user_timeout(1), base::seconds(5));
-  EXPECT_EQ(listener.user_timeout_in_flight(60), base::seconds(90));
-  listener.tcp_user_timeout = base::seconds(2);
-  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
-  listener.tcp_user_timeout = base::seconds(0);
-  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
-  listener.tcp_keepalive_idle = base::seconds(0);
-  EXPECT_EQ(listener.user_timeout(60), base::seconds(90));
-}
-
-TEST(ListenerConfig, AnIdleConnectionOutlivesAllButTheLastProbe) {
-  ListenerConfig listener;
-  const base::Duration all_probes = base::seconds(60 + 6 * 10);
-  EXPECT_EQ(listener.user_timeout(0), all_probes);
-  EXPECT_EQ(listener.user_timeout(65'535), all_probes);
-  EXPECT_EQ(listener.user_timeout_in_flight(0), base::seconds(30));
-  listener.tcp_user_timeout = base::seconds(300);
-  EXPECT_EQ(listener.user_timeout(0), base::seconds(300));
-  listener.tcp_user_timeout = base::seconds(0);
-  EXPECT_EQ(listener.user_timeout(0), base::seconds(0)) << "the count of probes decides";
-  listener.tcp_keepalive_idle = base::seconds(0);
-  EXPECT_EQ(listener.user_timeout(65'535), base::seconds(120));
-}
-
 TEST(EffectiveToml, ReadsBackAsTheSame) {
   for (const char* toml : {"",
                            "node_id = \"n.1\"\n[session]\nmax_queued_bytes = 1048577\n[[listener]]\n[[listener]]\n"
@@ -667,7 +639,7 @@ TEST(GeneratedFiles, HoldEveryKeyAndItsDefault) {
     EXPECT_THAT(docs, HasSubstr(fmt::format("\n| `{}` | `{}` |", key.info.path, value)));
   };
   for (const auto& key : config_keys()) check(key, Config{});
-  for (const auto& key : listener_keys()) check(key, ListenerConfig{});
+  for (const auto& key : listener_keys()) check(key, ListenerSettings{});
 }
 
 TEST(GeneratedFiles, AreTheDefaultsWithAndWithoutTheirMarks) {

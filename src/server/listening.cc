@@ -39,7 +39,7 @@ std::optional<unsigned> group_id(const std::string& group) {
   return id;
 }
 
-base::Result<io::UnixAccess, std::string> access_of(const ListenerConfig& listener) {
+base::Result<io::UnixAccess, std::string> access_of(const ListenerSettings& listener) {
   io::UnixAccess access{.mode = listener.socket_mode, .group = {}};
   if (listener.socket_group.empty()) return access;
   access.group = group_id(listener.socket_group);
@@ -108,7 +108,7 @@ std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& 
   return fmt::format("Cannot listen on {}: {}.", endpoint.text(), error.message());
 }
 
-base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerConfig> listeners) {
+base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerSettings> listeners) {
   std::vector<Listening> all;
   for (std::size_t i = 0; i < listeners.size(); ++i) {
     const std::size_t before = all.size();
@@ -117,7 +117,7 @@ base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const
       io::Result<Listening> opened = open(endpoint, access);
       if (opened) {
         opened->listener = static_cast<std::uint16_t>(i);
-        if (!endpoint.is_unix()) prepare_for_peers(opened->fd.get(), listeners[i]);
+        if (!endpoint.is_unix()) prepare_for_peers(opened->fd.get(), listeners[i].tcp);
         all.push_back(std::move(*opened));
       } else if (!if_available || !is_missing_address(opened.error())) {
         return base::Err(listen_failure(endpoint, opened.error(), listeners[i].socket_group));
@@ -131,9 +131,9 @@ base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const
 }
 
 base::Result<void, std::string> start_listening(std::span<const Listening> all,
-                                                std::span<const ListenerConfig> listeners) {
+                                                std::span<const ListenerSettings> listeners) {
   for (const Listening& one : all) {
-    const ListenerConfig& listener = listeners[one.listener];
+    const ListenerSettings& listener = listeners[one.listener];
     const auto started = io::start_listening(one.fd.get(), static_cast<int>(listener.backlog));
     if (!started) return base::Err(listen_failure(one.endpoint, started.error(), listener.socket_group));
   }

@@ -13,7 +13,7 @@
 #include "io/address.h"
 #include "io/fd.h"
 #include "io/socket.h"
-#include "server/config.h"
+#include "server/listener_settings.h"
 
 namespace vigil::server {
 
@@ -28,10 +28,10 @@ struct Listening {
 
 // Takes the addresses of all listeners, or none and says in a plain sentence what is wrong and what helps. Nobody can
 // connect before start_listening().
-base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerConfig> listeners);
+base::Result<std::vector<Listening>, std::string> open_listeners(std::span<const ListenerSettings> listeners);
 
 base::Result<void, std::string> start_listening(std::span<const Listening> all,
-                                                std::span<const ListenerConfig> listeners);
+                                                std::span<const ListenerSettings> listeners);
 
 // The sentence for a socket that could not be opened. `group`: what the file of a Unix socket was to belong to.
 std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error, std::string_view group = {});

@@ -57,15 +57,15 @@ Peer::Timeout whole_milliseconds(base::Duration time) {
 }  // namespace
 
 // A Unix socket knows none of these options, and needs none.
-void prepare_for_peers(int listening, const ListenerConfig& listener) {
+void prepare_for_peers(int listening, const TcpPolicy& policy) {
   static_cast<void>(io::set_no_delay(listening));
   static_cast<void>(io::set_unsent_low_water(listening, kUnsentLowWater));
-  if (listener.tcp_keepalive_idle > base::Duration::zero()) {
-    static_cast<void>(io::set_keep_alive(listening, {.idle_s = whole_seconds(listener.tcp_keepalive_idle),
-                                                     .interval_s = whole_seconds(listener.tcp_keepalive_interval),
-                                                     .count = static_cast<int>(listener.tcp_keepalive_count)}));
+  if (policy.keepalive_idle > base::Duration::zero()) {
+    static_cast<void>(io::set_keep_alive(listening, {.idle_s = whole_seconds(policy.keepalive_idle),
+                                                     .interval_s = whole_seconds(policy.keepalive_interval),
+                                                     .count = static_cast<int>(policy.keepalive_count)}));
   }
-  if (const base::Duration timeout = listener.user_timeout(0); timeout > base::Duration::zero()) {
+  if (const base::Duration timeout = policy.idle_timeout(0); timeout > base::Duration::zero()) {
     static_cast<void>(io::set_user_timeout(listening, std::chrono::duration_cast<std::chrono::milliseconds>(timeout)));
   }
 }
@@ -144,11 +144,11 @@ Peer::Goodbye Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reas
   return goodbye;
 }
 
-void Peer::set_tcp_timeouts(const ListenerConfig& listener, std::uint16_t keep_alive_s) {
-  idle_timeout_ = whole_milliseconds(listener.user_timeout(keep_alive_s));
-  in_flight_timeout_ = whole_milliseconds(listener.user_timeout_in_flight(keep_alive_s));
+void Peer::set_tcp_timeouts(const TcpPolicy& policy, std::uint16_t keep_alive_s) {
+  idle_timeout_ = whole_milliseconds(policy.idle_timeout(keep_alive_s));
+  in_flight_timeout_ = whole_milliseconds(policy.in_flight_timeout(keep_alive_s));
   hastened_ = false;
-  if (idle_timeout_ != whole_milliseconds(listener.user_timeout(0))) set_user_timeout(idle_timeout_);
+  if (idle_timeout_ != whole_milliseconds(policy.idle_timeout(0))) set_user_timeout(idle_timeout_);
 }
 
 bool Peer::hasten() {

@@ -20,8 +20,8 @@
 #include "broker/ids.h"
 #include "broker/shard_core.h"
 #include "io/fd.h"
-#include "server/config.h"
 #include "server/seats.h"
+#include "server/tcp_policy.h"
 
 namespace vigil::server {
 
@@ -30,7 +30,7 @@ using PeerId = base::SlotId<PeerTag>;  // of one shard; PeerInfo::socket and the
 
 // Sets a listening socket up for all that are accepted from it, which take its options over: small frames leave at
 // once, and TCP asks a silent peer whether it is there. Seven system calls less for each connection.
-void prepare_for_peers(int listening, const ListenerConfig& listener);
+void prepare_for_peers(int listening, const TcpPolicy& policy);
 
 class Peer {
  public:
@@ -80,7 +80,7 @@ class Peer {
   io::Fd give_up_socket() { return std::move(fd_); }
 
   // The client's keep alive is known: what TCP may take for a dead peer follows from it.
-  void set_tcp_timeouts(const ListenerConfig& listener, std::uint16_t keep_alive_s);
+  void set_tcp_timeouts(const TcpPolicy& policy, std::uint16_t keep_alive_s);
   // After a write. TCP knows one timeout only, for sent data and for probes of an idle peer; where the first shall be
   // shorter it is set while data is under way. True if it was set now: ask relax() from time to time.
   bool hasten();

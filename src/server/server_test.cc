@@ -358,7 +358,7 @@ TEST(ListenFailure, SpeaksOfTheGroupOfAUnixSocket) {
 }
 
 TEST(OpenListeners, AGroupThatIsNotThereIsSaidPlainly) {
-  ListenerConfig listener;
+  ListenerSettings listener;
   listener.bind = {*BindAddress::parse("unix:/tmp/never-made.sock")};
   listener.socket_group = "no-such-group-here";
   const auto opened = open_listeners({&listener, 1});
@@ -367,7 +367,7 @@ TEST(OpenListeners, AGroupThatIsNotThereIsSaidPlainly) {
 }
 
 TEST(OpenListeners, AllInterfacesAreCalledSo) {
-  ListenerConfig listener;
+  ListenerSettings listener;
   listener.bind = {*BindAddress::parse("*:0")};
   const auto opened = open_listeners({&listener, 1});
   ASSERT_TRUE(opened.has_value());
@@ -379,9 +379,9 @@ TEST(OpenListeners, AllInterfacesAreCalledSo) {
 
 // Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
 TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
-  const ListenerConfig config;
+  const TcpPolicy policy;
   const io::Fd listener = io::listen(io::Endpoint::parse("127.0.0.1:0").value(), 1).value();
-  prepare_for_peers(listener.get(), config);
+  prepare_for_peers(listener.get(), policy);
   const io::Fd client = io::connect(io::local_endpoint(listener.get()).value()).value();
   pollfd one{listener.get(), POLLIN, 0};
   ASSERT_EQ(::poll(&one, 1, kPatienceMs), 1);
@@ -394,13 +394,13 @@ TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
     return value;
   };
   EXPECT_EQ(timeout_ms(), 120'000);
-  peer.set_tcp_timeouts(config, 0);
+  peer.set_tcp_timeouts(policy, 0);
   EXPECT_TRUE(peer.hasten());
   EXPECT_FALSE(peer.hasten()) << "is set already";
   EXPECT_EQ(timeout_ms(), 30'000);
   EXPECT_TRUE(peer.relax());
   EXPECT_EQ(timeout_ms(), 120'000);
-  peer.set_tcp_timeouts(config, 10);
+  peer.set_tcp_timeouts(policy, 10);
   EXPECT_FALSE(peer.hasten()) << "the keep alive is the shorter";
   EXPECT_EQ(timeout_ms(), 15'000);
 }

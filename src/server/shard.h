@@ -51,7 +51,7 @@ struct Arrival {
 struct ShardConfig {
   broker::Limits limits;
   broker::KeepAlivePolicy keep_alive;
-  std::vector<ListenerConfig> listeners;
+  std::vector<ListenerSettings> listeners;
   std::uint32_t max_connections = 0;  // of the process
   bool allow_anonymous_remote = false;
   std::size_t max_store_backlog = 0;  // bytes that wait for the disk before clients are slowed down

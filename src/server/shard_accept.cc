@@ -48,7 +48,7 @@ void Shard::accept_from(std::size_t listening) {
 }
 
 void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
-  const ListenerConfig& config = config_->listeners[listener];
+  const ListenerSettings& config = config_->listeners[listener];
   Seats::Taken taken = context_.seats.take(listener);
   const bool over_total = taken.total > config_->max_connections;
   const bool over_listener = config.max_connections > 0 && taken.listener > config.max_connections;

@@ -322,7 +322,7 @@ bool Supervisor::close_store() {
 }
 
 // What an address does not say of itself.
-static std::string remark(const Listening& listening, const ListenerConfig& listener) {
+static std::string remark(const Listening& listening, const ListenerSettings& listener) {
   const io::Endpoint& endpoint = listening.endpoint;
   if (std::holds_alternative<io::AllInterfaces>(endpoint.value())) return " (all addresses, IPv4 and IPv6)";
   if (!endpoint.is_unix() || endpoint.host().starts_with('@')) return {};
@@ -346,7 +346,7 @@ void Supervisor::say_hello(const std::string& fd_warning) const {
   if (!fd_warning.empty()) log_.write(LogLevel::Warn, "few_files", fd_warning);
   for (const Listening& listening : shards_->listening()) {
     const std::string address = listening.endpoint.text();
-    const ListenerConfig& listener = config.listeners[listening.listener];
+    const ListenerSettings& listener = config.listeners[listening.listener];
     log_.write(LogLevel::Info, "listening", fmt::format("listening on {}{}", address, remark(listening, listener)),
                {{"listener", listener.name}, {"address", address}});
   }
