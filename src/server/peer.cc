@@ -23,31 +23,6 @@ int whole_seconds(base::Duration time) {
   return static_cast<int>(std::max<std::int64_t>(1, std::chrono::duration_cast<std::chrono::seconds>(time).count()));
 }
 
-// Whether the broker ends a connection whose peer is there and does not expect it. Everybody else has ended by itself,
-// is gone, or would use the time to hold a socket.
-bool is_ours_to_explain(broker::DisconnectReason reason) {
-  using enum broker::DisconnectReason;
-  switch (reason) {
-    case SessionTakenOver:
-    case ProtocolError:
-    case ConnectionRefused:
-    case QuotaExceeded:
-    case NotAuthorized:
-    case AdministrativeAction:
-    case ServerShutdown: return true;
-    case ClientDisconnect:
-    case ClientDisconnectWithWill:
-    case ClientError:
-    case KeepAliveTimeout:
-    case ConnectionClosed:
-    case ConnectionError:
-    case WriteStalled:
-    case ConnectTimeout:
-    case ServerFailure: return false;
-  }
-  return false;
-}
-
 // At most 24 days, which is what fits.
 Peer::Timeout whole_milliseconds(base::Duration time) {
   const auto whole = std::chrono::duration_cast<std::chrono::milliseconds>(time);
@@ -119,20 +94,20 @@ base::SocketEnd Peer::end() const {
 
 std::optional<base::TcpEvidence> Peer::evidence() const { return io::tcp_evidence(fd_.get(), error()); }
 
-Peer::Goodbye Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch) {
+Peer::Goodbye Peer::finish(base::Bytes last_bytes, Closing closing, std::span<std::uint8_t> scratch) {
   Goodbye goodbye;
   if (errno_ != 0) return goodbye;
   if (!last_bytes.empty()) goodbye.written = write({&last_bytes, 1}).written;
   const bool whole = goodbye.written == last_bytes.size();
-  const bool silent = reason == broker::DisconnectReason::KeepAliveTimeout;
-  if (reason == broker::DisconnectReason::WriteStalled || (silent && !whole)) {
+  const bool silent = closing == Closing::PeerIsSilent;
+  if (closing == Closing::PeerIsStuck || (silent && !whole)) {
     // The peer does not take what it has: nothing of it shall go on to occupy memory.
     io::close_with_reset(std::move(fd_));
     return goodbye;
   }
   if (silent) set_user_timeout(kSilentPeerLinger);
   // Closing says that nothing follows. Who has said goodbye waits for nothing, and a silent one was read just now.
-  const bool told = reason == broker::DisconnectReason::ClientDisconnect && last_bytes.empty();
+  const bool told = closing == Closing::PeerSaidGoodbye && last_bytes.empty();
   if (told ? !input_left_ : silent && drained_) return goodbye;
   io::Transfer got;
   for (int i = 0; i < kFinalReads; ++i) {
@@ -140,7 +115,7 @@ Peer::Goodbye Peer::finish(base::Bytes last_bytes, broker::DisconnectReason reas
     goodbye.was_sending |= got.n > 0;
     if (got.n < scratch.size()) break;
   }
-  goodbye.read_on = spoken_ && !broken && !got.eof && !got.error && is_ours_to_explain(reason);
+  goodbye.read_on = spoken_ && !broken && !got.eof && !got.error && closing == Closing::PeerDoesNotExpectIt;
   return goodbye;
 }
 

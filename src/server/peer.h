@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/socket_end.h"
 #include "base/tcp_evidence.h"
-#include "broker/disconnect_reason.h"
 #include "broker/ids.h"
 #include "broker/shard_core.h"
 #include "io/fd.h"
@@ -31,6 +30,15 @@ using PeerId = base::SlotId<PeerTag>;  // of one shard; PeerInfo::socket and the
 // Sets a listening socket up for all that are accepted from it, which take its options over: small frames leave at
 // once, and TCP asks a silent peer whether it is there. Seven system calls less for each connection.
 void prepare_for_peers(int listening, const TcpPolicy& policy);
+
+// What the broker knows of the peer when it closes a connection: how to close well depends on it.
+enum class Closing : std::uint8_t {
+  Plain,                // the peer ended it, is gone, or is not worth holding a socket for
+  PeerSaidGoodbye,      // the protocol's goodbye has come: nobody waits for anything
+  PeerDoesNotExpectIt,  // the peer is there, and the last bytes tell it why: worth reading on until it has read them
+  PeerIsSilent,         // nothing was heard of it for too long
+  PeerIsStuck,          // the peer does not read: nothing that waits for it shall go on to occupy memory
+};
 
 class Peer {
  public:
@@ -68,12 +76,12 @@ class Peer {
   // send RST, which can overtake the last bytes. The socket closes with this object, which tells the peer that nothing
   // follows; unless it is better read on for a moment (Lingering).
   struct Goodbye {
-    // The peer is there, the broker ends the connection, and there is something that the peer may not have read yet.
+    // Closing::PeerDoesNotExpectIt, and there is something that the peer may not have read yet.
     bool read_on = false;
     bool was_sending = false;  // there was input to take away
     std::size_t written = 0;   // of the last bytes
   };
-  Goodbye finish(base::Bytes last_bytes, broker::DisconnectReason reason, std::span<std::uint8_t> scratch);
+  Goodbye finish(base::Bytes last_bytes, Closing closing, std::span<std::uint8_t> scratch);
   // Before finish(): a client that has read its goodbye finds a free seat.
   Seats::Seat give_up_seat() { return std::move(seat_); }
   // After it: what is left is to be forgotten.

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "io/clock.h"
+#include "server/closing.h"
 #include "server/shard.h"
 
 namespace vigil::server {
@@ -69,7 +70,7 @@ void Shard::close_peers() {
     Peer* peer = peers_.find(id);
     if (peer == nullptr) continue;
     Farewell farewell{.place = context_.seats.linger(peer->give_up_seat())};
-    farewell.goodbye = peer->finish(close.last_bytes, close.reason, scratch_);
+    farewell.goodbye = peer->finish(close.last_bytes, closing_of(close.reason), scratch_);
     farewell.unsent = base::Bytes(close.last_bytes).subspan(farewell.goodbye.written);
     if (farewell.goodbye.read_on) linger(id, *peer, std::move(farewell));
     forget(id);
