@@ -16,8 +16,8 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "broker/limits.h"
+#include "log/log.h"
 #include "server/listener_settings.h"
-#include "server/log.h"
 
 namespace vigil::server {
 
@@ -41,8 +41,8 @@ struct Config {
   std::uint32_t shards = 0;  // 0: one a core
   base::Duration drain_timeout = base::seconds(5);
   bool allow_anonymous_remote = false;
-  LogLevel log_level = LogLevel::Info;
-  LogFormat log_format = LogFormat::Text;
+  log::LogLevel log_level = log::LogLevel::Info;
+  log::LogFormat log_format = log::LogFormat::Text;
   bool log_timestamps = true;
   std::vector<ListenerSettings> listeners = {ListenerSettings{}};
 };

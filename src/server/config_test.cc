@@ -205,7 +205,7 @@ TEST(Config, LetsTheLaterSourceWin) {
   sources.environment.emplace_back("MQTT_KEEP_ALIVE_MONITORING_DELAY_MS", "4");
   EXPECT_EQ(loaded().keep_alive.tick, base::milliseconds(4));
   EXPECT_EQ(loaded().keep_alive.max_s, 3U);
-  EXPECT_EQ(loaded().log_level, LogLevel::Warn);
+  EXPECT_EQ(loaded().log_level, log::LogLevel::Warn);
 }
 
 TEST(Config, ReadsTheDefaultFileOnlyWhereItExists) {
@@ -531,7 +531,7 @@ TEST(ConfigReload, TellsWhatAppliesNowFromWhatNeedsARestart) {
   const ConfigReload result = reload(old, fresh);
   EXPECT_THAT(result.applied, ElementsAre("log.level", "keep_alive.max_s"));
   EXPECT_THAT(result.needs_restart, ElementsAre("shards", "mqtt.maximum_qos", "listener.0.backlog"));
-  EXPECT_EQ(result.config.log_level, LogLevel::Debug);
+  EXPECT_EQ(result.config.log_level, log::LogLevel::Debug);
   EXPECT_EQ(result.config.keep_alive.max_s, 9U);
   EXPECT_EQ(result.config.shards, 0U);
   EXPECT_EQ(result.config.limits.maximum_qos, 2);

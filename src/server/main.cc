@@ -8,10 +8,10 @@
 #include <unistd.h>
 
 #include "io/fd.h"
+#include "log/log.h"
 #include "server/command_line.h"
 #include "server/config.h"
 #include "server/fd_limit.h"
-#include "server/log.h"
 #include "server/notify.h"
 #include "server/output.h"
 #include "server/supervisor.h"
@@ -39,7 +39,8 @@ void give_back_large_memory() {
 
 int run(Config config, ConfigSources sources) {
   give_back_large_memory();
-  Log log({.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
+  log::Log log(
+      {.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
   bool clean = true;
   {
     Supervisor supervisor({.config = std::move(config),
@@ -48,13 +49,13 @@ int run(Config config, ConfigSources sources) {
                            .notifier = Notifier::from_environment()},
                           log);
     if (const auto started = supervisor.start(); !started) {
-      log.write(LogLevel::Error, "start_failed", started.error());
+      log.write(log::LogLevel::Error, "start_failed", started.error());
       return EXIT_FAILURE;
     }
     clean = supervisor.run() == EXIT_SUCCESS;
     if (!clean) {
       // Shards may still be at work: nothing of theirs can be taken down.
-      log.write(LogLevel::Error, "stopped_early",
+      log.write(log::LogLevel::Error, "stopped_early",
                 "Stopped before all clients were told: there was no time left (drain_timeout_s).");
       log.finish();
       std::_Exit(EXIT_FAILURE);

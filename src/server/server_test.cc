@@ -32,7 +32,7 @@ constexpr int kPatienceMs = 10'000;
 class Silence {
  public:
   Silence() : fd_(::memfd_create("log", MFD_CLOEXEC)), log_({.fd = fd_.get()}) {}
-  Log& log() { return log_; }
+  log::Log& log() { return log_; }
   std::string text() const {
     std::string all(1 << 16U, '\0');
     const ssize_t n = ::pread(fd_.get(), all.data(), all.size(), 0);
@@ -42,7 +42,7 @@ class Silence {
 
  private:
   io::Fd fd_;
-  Log log_;
+  log::Log log_;
 };
 
 // A client that knows just the bytes it needs. MQTT 5.0.

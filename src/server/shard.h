@@ -21,10 +21,10 @@
 #include "broker/shard_core.h"
 #include "io/reactor.h"
 #include "io/socket.h"
+#include "log/log.h"
 #include "server/config.h"
 #include "server/lingering.h"
 #include "server/listening.h"
-#include "server/log.h"
 #include "server/peer.h"
 #include "server/seats.h"
 #include "store/store.h"
@@ -36,7 +36,7 @@ class Shard;
 // What all shards share. Owned by the ShardSet, which outlives the shards' threads.
 struct ShardContext {
   Seats seats;
-  Log& log;
+  log::Log& log;
   store::Store* store = nullptr;               // null: nothing is kept on disk
   std::int64_t boot_began_ms = 0;              // store time when the boot clock said 0
   std::vector<std::unique_ptr<Shard>> shards;  // last, so first to go: their connections give their seats back
@@ -191,7 +191,7 @@ class Shard {
   };
   std::deque<Hastened> hastened_;  // whose TCP timeout is the one for data in flight; by time
   broker::Effects effects_;        // being applied
-  std::vector<LogField> log_fields_;
+  std::vector<log::LogField> log_fields_;
   std::uint64_t wake_ = 0;  // a bit for each shard that sleeps and got mail
   std::vector<std::uint8_t> scratch_;
 

@@ -60,7 +60,7 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
       const std::string where = full ? std::string() : fmt::format(" at the listener \"{}\"", config.name);
       const std::string_view key = full ? "limits.max_connections and the limit of open files decide"
                                         : "max_connections of that listener decides";
-      context_.log.write(LogLevel::Warn, "connection_limit",
+      context_.log.write(log::LogLevel::Warn, "connection_limit",
                          fmt::format("{} connections are open{}, as many as are allowed: closing new ones without an "
                                      "answer, the last from {}. {}{}.",
                                      (full ? taken.total : taken.listener) - 1, where, accepted.peer.text(),
@@ -106,7 +106,7 @@ void Shard::pause_accepting(const std::error_code& why) {
   accept_again_ = now_ + kPauseAccepting;
   if (now_ < complain_again_) return;
   complain_again_ = now_ + kComplainEvery;
-  context_.log.write(LogLevel::Error, "accept_failed",
+  context_.log.write(log::LogLevel::Error, "accept_failed",
                      fmt::format("New connections have to wait: {}. If files are what is missing, allow more "
                                  "(LimitNOFILE= in the systemd unit, or `ulimit -n` before the start).",
                                  why.message()));

@@ -13,7 +13,7 @@
 namespace vigil::server {
 
 base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Config& config, const NodeSetup& node,
-                                                                      unsigned shards, Log& log) {
+                                                                      unsigned shards, log::Log& log) {
   std::unique_ptr<ShardSet> set(new ShardSet(config.listeners.size(), node, log));
   set->count_ = shards;
   set->recovered_.resize(shards);

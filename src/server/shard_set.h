@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "log/log.h"
 #include "server/config.h"
 #include "server/listening.h"
-#include "server/log.h"
 #include "server/shard.h"
 
 namespace vigil::server {
@@ -32,7 +32,7 @@ class ShardSet {
  public:
   // Starts nothing yet. Fails with a plain sentence where the system refuses what a shard needs.
   static base::Result<std::unique_ptr<ShardSet>, std::string> create(const Config& config, const NodeSetup& node,
-                                                                     unsigned shards, Log& log);
+                                                                     unsigned shards, log::Log& log);
   // Joins the threads; they must have been told to exit.
   ~ShardSet();
   ShardSet(const ShardSet&) = delete;
@@ -65,7 +65,7 @@ class ShardSet {
   void join();
 
  private:
-  ShardSet(std::size_t listeners, const NodeSetup& node, Log& log)
+  ShardSet(std::size_t listeners, const NodeSetup& node, log::Log& log)
       : context_{.seats = Seats(listeners),
                  .log = log,
                  .store = node.store,

@@ -22,6 +22,8 @@
 namespace vigil::server {
 namespace {
 
+using log::LogLevel;
+
 // While it stops, the supervisor looks so often how far the shards are.
 constexpr base::Duration kLook = base::milliseconds(2);
 // The part of the drain timeout that is kept for saying goodbye and closing, and what that is given at least.
@@ -108,7 +110,7 @@ void unblock_signals() {
   CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
 }
 
-Supervisor::Supervisor(Setup setup, Log& log)
+Supervisor::Supervisor(Setup setup, log::Log& log)
     : setup_(std::move(setup)),
       log_(log),
       node_id_(setup_.config.node_id.empty() ? host_name() : setup_.config.node_id) {}

@@ -14,9 +14,9 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "log/log.h"
 #include "server/config.h"
 #include "server/listening.h"
-#include "server/log.h"
 #include "server/notify.h"
 #include "server/shard_set.h"
 #include "store/rocksdb_store.h"
@@ -38,7 +38,7 @@ class Supervisor {
     std::string version;
     Notifier notifier;
   };
-  Supervisor(Setup setup, Log& log);
+  Supervisor(Setup setup, log::Log& log);
   ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
@@ -72,7 +72,7 @@ class Supervisor {
   void feed_watchdog();
 
   Setup setup_;
-  Log& log_;
+  log::Log& log_;
   std::string node_id_;
   std::uint32_t max_connections_ = 0;
   unsigned shard_count_ = 1;

@@ -19,7 +19,7 @@
 #include "base/clock.h"
 #include "base/log_level.h"
 
-namespace vigil::server {
+namespace vigil::log {
 
 using base::LogLevel;
 enum class LogFormat : std::uint8_t { Text, Json };
@@ -88,4 +88,4 @@ class Log {
   std::unique_ptr<Writer> writer_;
 };
 
-}  // namespace vigil::server
+}  // namespace vigil::log

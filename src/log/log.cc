@@ -1,4 +1,4 @@
-#include "server/log.h"
+#include "log/log.h"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -20,7 +20,7 @@
 
 #include "base/escape.h"
 
-namespace vigil::server {
+namespace vigil::log {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -226,4 +226,4 @@ void Log::set_level(LogLevel level) { writer_->level.store(level, std::memory_or
 void Log::set_style(LogStyle style) { writer_->sink->style = style; }
 std::uint64_t Log::lost() const { return writer_->sink->lost + writer_->pool->overrun_counter(); }
 
-}  // namespace vigil::server
+}  // namespace vigil::log

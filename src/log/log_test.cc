@@ -1,4 +1,4 @@
-#include "server/log.h"
+#include "log/log.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -8,7 +8,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
-namespace vigil::server {
+namespace vigil::log {
 namespace {
 
 constexpr std::int64_t kTime = 1'769'860'800'123;  // 2026-01-31T12:00:00.123Z
@@ -155,4 +155,4 @@ TEST(Log, SurvivesAReaderThatIsGone) {
 }
 
 }  // namespace
-}  // namespace vigil::server
+}  // namespace vigil::log
