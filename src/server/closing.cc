@@ -2,27 +2,27 @@
 
 namespace vigil::server {
 
-Closing closing_of(broker::DisconnectReason reason) {
+net::Closing closing_of(broker::DisconnectReason reason) {
   using enum broker::DisconnectReason;
   switch (reason) {
-    case ClientDisconnect: return Closing::PeerSaidGoodbye;
-    case KeepAliveTimeout: return Closing::PeerIsSilent;
-    case WriteStalled: return Closing::PeerIsStuck;
+    case ClientDisconnect: return net::Closing::PeerSaidGoodbye;
+    case KeepAliveTimeout: return net::Closing::PeerIsSilent;
+    case WriteStalled: return net::Closing::PeerIsStuck;
     case SessionTakenOver:
     case ProtocolError:
     case ConnectionRefused:
     case QuotaExceeded:
     case NotAuthorized:
     case AdministrativeAction:
-    case ServerShutdown: return Closing::PeerDoesNotExpectIt;
+    case ServerShutdown: return net::Closing::PeerDoesNotExpectIt;
     case ClientDisconnectWithWill:
     case ClientError:
     case ConnectionClosed:
     case ConnectionError:
     case ConnectTimeout:
-    case ServerFailure: return Closing::Plain;
+    case ServerFailure: return net::Closing::Plain;
   }
-  return Closing::Plain;
+  return net::Closing::Plain;
 }
 
 }  // namespace vigil::server

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "broker/disconnect_reason.h"
-#include "server/peer.h"
+#include "net/pipe.h"
 
 namespace vigil::server {
 
-Closing closing_of(broker::DisconnectReason reason);
+net::Closing closing_of(broker::DisconnectReason reason);
 
 }  // namespace vigil::server

@@ -102,7 +102,7 @@ std::vector<std::string> all_paths() {
 
 struct ListenerKey {
   std::size_t index = 0;
-  const ConfigKey<ListenerSettings>* key = nullptr;
+  const ConfigKey<net::ListenerSettings>* key = nullptr;
 };
 
 // Reads "listener.3.bind".
@@ -401,7 +401,7 @@ class Loader {
   }
 
   void add_listener() {
-    ListenerSettings listener;
+    net::ListenerSettings listener;
     if (!config_.listeners.empty()) listener.name = fmt::format("listener-{}", config_.listeners.size());
     config_.listeners.push_back(std::move(listener));
   }

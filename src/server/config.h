@@ -17,7 +17,7 @@
 #include "base/result.h"
 #include "broker/limits.h"
 #include "log/log.h"
-#include "server/listener_settings.h"
+#include "net/listener_settings.h"
 
 namespace vigil::server {
 
@@ -44,7 +44,7 @@ struct Config {
   log::LogLevel log_level = log::LogLevel::Info;
   log::LogFormat log_format = log::LogFormat::Text;
   bool log_timestamps = true;
-  std::vector<ListenerSettings> listeners = {ListenerSettings{}};
+  std::vector<net::ListenerSettings> listeners = {net::ListenerSettings{}};
 };
 
 struct ConfigError {

@@ -26,7 +26,7 @@ std::vector<Conflict> conflicts(const Config& config) {
   std::vector<std::pair<io::Endpoint, std::string>> taken;  // address, and the listener that has it
   std::set<std::string> names;
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    const ListenerSettings& listener = config.listeners[i];
+    const net::ListenerSettings& listener = config.listeners[i];
     const std::string itself = fmt::format("listener.{}", i);
     const std::vector<std::string> bind = {listener_path(i, "bind"), itself};
     if (!names.insert(listener.name).second) {
@@ -34,7 +34,7 @@ std::vector<Conflict> conflicts(const Config& config) {
           {{listener_path(i, "name"), itself},
            fmt::format("found \"{}\" a second time, expected a name of its own for each listener", listener.name)});
     }
-    for (const BindAddress& address : listener.bind) {
+    for (const net::BindAddress& address : listener.bind) {
       if (address.is_loopback() || config.allow_anonymous_remote) continue;
       found.push_back(
           {bind, fmt::format("other machines can reach {}, and anybody on them could connect, read and write, because "

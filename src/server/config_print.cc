@@ -131,7 +131,7 @@ std::string effective_toml(const Config& config) {
       if (key.info.section() == section.name) out += assignment(key, config);
     }
   }
-  for (const ListenerSettings& listener : config.listeners) {
+  for (const net::ListenerSettings& listener : config.listeners) {
     out += "\n[[listener]]\n";
     for (const auto& key : listener_keys()) out += assignment(key, listener);
   }

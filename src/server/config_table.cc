@@ -15,6 +15,9 @@ namespace {
 
 using broker::KeepAlivePolicy;
 using broker::Limits;
+using net::BindAddress;
+using net::ListenerSettings;
+using net::TcpPolicy;
 using std::string_view;
 
 constexpr std::int64_t kU32 = std::numeric_limits<std::uint32_t>::max();

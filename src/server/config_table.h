@@ -50,7 +50,7 @@ struct ConfigSection {
 // In the order in which files and documents show them; the keys of a section stand together.
 std::span<const ConfigSection> config_sections();
 std::span<const ConfigKey<Config>> config_keys();
-std::span<const ConfigKey<ListenerSettings>> listener_keys();
+std::span<const ConfigKey<net::ListenerSettings>> listener_keys();
 
 // Why the value is not accepted, where more than the expectation can be said: "the port 99999 is above 65535". Or
 // empty.

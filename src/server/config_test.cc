@@ -38,7 +38,7 @@ std::vector<std::string> variable_errors(std::string name, std::string value) {
   return errors_of(from_environment({{std::move(name), std::move(value)}}));
 }
 
-std::vector<std::string> opened(const ListenerSettings& listener) {
+std::vector<std::string> opened(const net::ListenerSettings& listener) {
   std::vector<std::string> out;
   for (const auto& [endpoint, if_available] : listener.endpoints()) {
     out.push_back(endpoint.text() + (if_available ? " if available" : ""));
@@ -119,7 +119,7 @@ TEST(ConfigTable, HasDefaultsThatItWouldAccept) {
     EXPECT_TRUE(accept(key.info, value).has_value()) << key.info.path;
   };
   for (const auto& key : config_keys()) check(key, Config{});
-  for (const auto& key : listener_keys()) check(key, ListenerSettings{});
+  for (const auto& key : listener_keys()) check(key, net::ListenerSettings{});
   EXPECT_THAT(texts(validate(Config{})), IsEmpty());
 }
 
@@ -138,7 +138,7 @@ TEST(Config, TakesEveryKeyFromAFile) {
     const std::string toml = fmt::format("[[listener]]\n{} = {}\n", key.info.name(), another_toml(key));
     const auto config = parse_config(toml, "v.toml");
     ASSERT_TRUE(config.has_value()) << toml << errors_of(config)[0];
-    EXPECT_NE(key.get(config->listeners.at(0)), key.get(ListenerSettings{})) << toml;
+    EXPECT_NE(key.get(config->listeners.at(0)), key.get(net::ListenerSettings{})) << toml;
   }
 }
 
@@ -155,7 +155,7 @@ TEST(Config, TakesEveryKeyFromTheEnvironment) {
     const std::string name = environment_name(fmt::format("listener.0.{}", key.info.path));
     const auto config = from_environment({{name, as_variable(another_toml(key))}});
     ASSERT_TRUE(config.has_value()) << name << errors_of(config)[0];
-    EXPECT_NE(key.get(config->listeners.at(0)), key.get(ListenerSettings{})) << name;
+    EXPECT_NE(key.get(config->listeners.at(0)), key.get(net::ListenerSettings{})) << name;
   }
 }
 
@@ -639,7 +639,7 @@ TEST(GeneratedFiles, HoldEveryKeyAndItsDefault) {
     EXPECT_THAT(docs, HasSubstr(fmt::format("\n| `{}` | `{}` |", key.info.path, value)));
   };
   for (const auto& key : config_keys()) check(key, Config{});
-  for (const auto& key : listener_keys()) check(key, ListenerSettings{});
+  for (const auto& key : listener_keys()) check(key, net::ListenerSettings{});
 }
 
 TEST(GeneratedFiles, AreTheDefaultsWithAndWithoutTheirMarks) {

@@ -2,8 +2,6 @@
 // core decides is tested in broker/ and sim/; here it is shown that bytes, connections and signals find their way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -329,93 +327,6 @@ TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   ASSERT_FALSE(started.has_value());
   EXPECT_THAT(started.error(), HasSubstr("Port " + std::to_string(taken.port()) + " on 127.0.0.1 is already in use"));
   EXPECT_THAT(started.error(), HasSubstr("--listen"));
-}
-
-TEST(ListenFailure, SaysWhatHelps) {
-  const io::Endpoint low = io::Endpoint::parse("127.0.0.1:80").value();
-  const auto sentence = [&](std::errc error) { return listen_failure(low, std::make_error_code(error)); };
-  EXPECT_THAT(sentence(std::errc::permission_denied), HasSubstr("CAP_NET_BIND_SERVICE"));
-  EXPECT_THAT(sentence(std::errc::address_not_available), HasSubstr("does not have the address 127.0.0.1"));
-  EXPECT_THAT(sentence(std::errc::too_many_files_open), HasSubstr("LimitNOFILE"));
-  EXPECT_THAT(sentence(std::errc::io_error), HasSubstr("Cannot listen on 127.0.0.1:80"));
-}
-
-TEST(ListenFailure, SpeaksOfThePathOfAUnixSocket) {
-  const io::Endpoint path = io::Endpoint::parse("unix:/run/nowhere/v.sock").value();
-  for (const std::errc error : {std::errc::address_in_use, std::errc::permission_denied, std::errc::io_error,
-                                std::errc::no_such_file_or_directory}) {
-    const std::string sentence = listen_failure(path, std::make_error_code(error));
-    EXPECT_THAT(sentence, HasSubstr("/run/nowhere/v.sock"));
-    EXPECT_THAT(sentence, testing::Not(HasSubstr("ort 0")));
-  }
-}
-
-TEST(ListenFailure, SpeaksOfTheGroupOfAUnixSocket) {
-  const io::Endpoint path = io::Endpoint::parse("unix:/run/vigilmq/v.sock").value();
-  const std::string sentence = listen_failure(path, std::make_error_code(std::errc::operation_not_permitted), "mqtt");
-  EXPECT_THAT(sentence, HasSubstr("to the group mqtt"));
-  EXPECT_THAT(sentence, HasSubstr("SupplementaryGroups=mqtt"));
-}
-
-TEST(OpenListeners, AGroupThatIsNotThereIsSaidPlainly) {
-  ListenerSettings listener;
-  listener.bind = {*BindAddress::parse("unix:/tmp/never-made.sock")};
-  listener.socket_group = "no-such-group-here";
-  const auto opened = open_listeners({&listener, 1});
-  ASSERT_FALSE(opened.has_value());
-  EXPECT_THAT(opened.error(), HasSubstr("no group no-such-group-here"));
-}
-
-TEST(OpenListeners, AllInterfacesAreCalledSo) {
-  ListenerSettings listener;
-  listener.bind = {*BindAddress::parse("*:0")};
-  const auto opened = open_listeners({&listener, 1});
-  ASSERT_TRUE(opened.has_value());
-  // Where this machine has no IPv6, it is IPv4 alone.
-  const std::string text = opened->at(0).endpoint.text();
-  EXPECT_TRUE(text.starts_with("*:") || text.starts_with("0.0.0.0:")) << text;
-  EXPECT_FALSE(text.ends_with(":0")) << text;
-}
-
-// Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
-TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
-  const TcpPolicy policy;
-  const io::Fd listener = io::listen(io::Endpoint::parse("127.0.0.1:0").value(), 1).value();
-  prepare_for_peers(listener.get(), policy);
-  const io::Fd client = io::connect(io::local_endpoint(listener.get()).value()).value();
-  pollfd one{listener.get(), POLLIN, 0};
-  ASSERT_EQ(::poll(&one, 1, kPatienceMs), 1);
-  Seats seats(1);
-  Peer peer(std::move(io::accept(listener.get()).value()->fd), seats.take(0).seat);
-  const auto timeout_ms = [&] {
-    int value = -1;
-    socklen_t size = sizeof value;
-    EXPECT_EQ(::getsockopt(peer.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &size), 0);
-    return value;
-  };
-  EXPECT_EQ(timeout_ms(), 120'000);
-  peer.set_tcp_timeouts(policy, 0);
-  EXPECT_TRUE(peer.hasten());
-  EXPECT_FALSE(peer.hasten()) << "is set already";
-  EXPECT_EQ(timeout_ms(), 30'000);
-  EXPECT_TRUE(peer.relax());
-  EXPECT_EQ(timeout_ms(), 120'000);
-  peer.set_tcp_timeouts(policy, 10);
-  EXPECT_FALSE(peer.hasten()) << "the keep alive is the shorter";
-  EXPECT_EQ(timeout_ms(), 15'000);
-}
-
-TEST(SeatsTest, AreCountedByListenerAndGivenBack) {
-  Seats seats(2);
-  Seats::Taken first = seats.take(0);
-  {
-    const Seats::Taken second = seats.take(1);
-    EXPECT_EQ(second.total, 2U);
-    EXPECT_EQ(second.listener, 1U);
-    const Seats::Seat moved = std::move(first.seat);
-    EXPECT_EQ(seats.total(), 2U);
-  }
-  EXPECT_EQ(seats.total(), 0U);
 }
 
 base::Result<CommandLine, CommandLineEnd> parse(std::vector<const char*> words) {

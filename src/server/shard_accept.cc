@@ -30,12 +30,12 @@ void Shard::watch_listeners() {
 
 void Shard::unwatch_listeners() {
   // Not watched while accepting was paused: then there is nothing to remove.
-  for (const Listening& listening : *listening_) static_cast<void>(reactor_.remove(listening.fd.get()));
+  for (const net::Listening& listening : *listening_) static_cast<void>(reactor_.remove(listening.fd.get()));
   accept_again_ = base::Instant::never();
 }
 
 void Shard::accept_from(std::size_t listening) {
-  const Listening& from = (*listening_)[listening];
+  const net::Listening& from = (*listening_)[listening];
   for (int i = 0; i < kAcceptsPerTurn && accepting_; ++i) {
     io::Result<std::optional<io::Accepted>> accepted = io::accept(from.fd.get());
     if (!accepted) {
@@ -48,8 +48,8 @@ void Shard::accept_from(std::size_t listening) {
 }
 
 void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
-  const ListenerSettings& config = config_->listeners[listener];
-  Seats::Taken taken = context_.seats.take(listener);
+  const net::ListenerSettings& config = config_->listeners[listener];
+  net::Seats::Taken taken = context_.seats.take(listener);
   const bool over_total = taken.total > config_->max_connections;
   const bool over_listener = config.max_connections > 0 && taken.listener > config.max_connections;
   if (context_.seats.open_files() > room_for_files()) make_room_for_clients();

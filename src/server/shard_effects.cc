@@ -108,7 +108,7 @@ void Shard::set_tcp_timeouts() {
   for (const broker::TcpTimeout& timeout : effects_.tcp_timeouts) {
     Peer* peer = peers_.find(PeerId::from_value(timeout.socket));
     if (peer == nullptr) continue;
-    const ListenerSettings& listener = config_->listeners[peer->listener()];
+    const net::ListenerSettings& listener = config_->listeners[peer->listener()];
     const auto keep_alive_s = static_cast<std::uint16_t>(std::min<std::uint32_t>(timeout.keep_alive_s, UINT16_MAX));
     peer->set_tcp_timeouts(listener.tcp, keep_alive_s);
   }

@@ -84,8 +84,8 @@ std::shared_ptr<const ShardConfig> ShardSet::shard_config(const Config& config, 
   return shared;
 }
 
-void ShardSet::listen(std::vector<Listening> listening) {
-  listening_ = std::make_shared<const std::vector<Listening>>(std::move(listening));
+void ShardSet::listen(std::vector<net::Listening> listening) {
+  listening_ = std::make_shared<const std::vector<net::Listening>>(std::move(listening));
   for (const auto& shard : context_.shards) shard->post(listening_);
   ++sent_;
 }

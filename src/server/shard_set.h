@@ -10,8 +10,8 @@
 
 #include "base/result.h"
 #include "log/log.h"
+#include "net/listening.h"
 #include "server/config.h"
-#include "server/listening.h"
 #include "server/shard.h"
 
 namespace vigil::server {
@@ -43,7 +43,7 @@ class ShardSet {
   base::Result<void, std::string> start();
 
   // Clients may come from now on.
-  void listen(std::vector<Listening> listening);
+  void listen(std::vector<net::Listening> listening);
   // Before that: what the store held, for whom it concerns. Kept back until there is a good deal; flush() ends it.
   void recover(broker::RecoveredFact&& fact);
   void flush_recovered();
@@ -56,7 +56,7 @@ class ShardSet {
   // Every shard has carried out everything it was sent.
   bool settled() const;
 
-  std::span<const Listening> listening() const { return *listening_; }
+  std::span<const net::Listening> listening() const { return *listening_; }
   std::size_t size() const { return context_.shards.size(); }
   std::size_t unsent() const;
   std::size_t open_connections() const;
@@ -66,7 +66,7 @@ class ShardSet {
 
  private:
   ShardSet(std::size_t listeners, const NodeSetup& node, log::Log& log)
-      : context_{.seats = Seats(listeners),
+      : context_{.seats = net::Seats(listeners),
                  .log = log,
                  .store = node.store,
                  .boot_began_ms = node.boot_began_ms,
@@ -76,7 +76,7 @@ class ShardSet {
   void give(std::size_t shard, broker::RecoveredFact&& fact);
 
   ShardContext context_;
-  Listeners listening_ = std::make_shared<const std::vector<Listening>>();
+  Listeners listening_ = std::make_shared<const std::vector<net::Listening>>();
   std::vector<RecoveredFacts> recovered_;  // by shard, not handed over yet
   std::vector<std::thread> threads_;
   unsigned count_ = 1;

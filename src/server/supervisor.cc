@@ -143,9 +143,9 @@ base::Result<void, std::string> Supervisor::start() {
   TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, log_));
   TRY_VOID(shards_->start());
   // Recovering decides when wills are due. A start that fails for a port that is taken must not have begun to.
-  TRY(std::vector<Listening> listening, open_listeners(setup_.config.listeners));
+  TRY(std::vector<net::Listening> listening, net::open_listeners(setup_.config.listeners));
   TRY_VOID(recover());
-  TRY_VOID(start_listening(listening, setup_.config.listeners));
+  TRY_VOID(net::start_listening(listening, setup_.config.listeners));
   shards_->listen(std::move(listening));
   say_hello(files.warning);
 
@@ -324,7 +324,7 @@ bool Supervisor::close_store() {
 }
 
 // What an address does not say of itself.
-static std::string remark(const Listening& listening, const ListenerSettings& listener) {
+static std::string remark(const net::Listening& listening, const net::ListenerSettings& listener) {
   const io::Endpoint& endpoint = listening.endpoint;
   if (std::holds_alternative<io::AllInterfaces>(endpoint.value())) return " (all addresses, IPv4 and IPv6)";
   if (!endpoint.is_unix() || endpoint.host().starts_with('@')) return {};
@@ -346,14 +346,14 @@ void Supervisor::say_hello(const std::string& fd_warning) const {
               {"maxConnections", max_connections_},
               {"configFile", origin.file ? origin.file->string() : std::string()}});
   if (!fd_warning.empty()) log_.write(LogLevel::Warn, "few_files", fd_warning);
-  for (const Listening& listening : shards_->listening()) {
+  for (const net::Listening& listening : shards_->listening()) {
     const std::string address = listening.endpoint.text();
-    const ListenerSettings& listener = config.listeners[listening.listener];
+    const net::ListenerSettings& listener = config.listeners[listening.listener];
     log_.write(LogLevel::Info, "listening", fmt::format("listening on {}{}", address, remark(listening, listener)),
                {{"listener", listener.name}, {"address", address}});
   }
   std::vector<std::string> open;
-  for (const Listening& listening : shards_->listening()) {
+  for (const net::Listening& listening : shards_->listening()) {
     if (!listening.endpoint.is_loopback()) open.push_back(listening.endpoint.text());
   }
   if (config.allow_anonymous_remote && !open.empty()) {
@@ -459,7 +459,7 @@ bool Supervisor::drain() {
   drain_end_ = io::monotonic_now() + std::max(timeout, kLeastTime);
 
   // Nobody is to come in any more.
-  for (const Listening& one : shards_->listening()) {
+  for (const net::Listening& one : shards_->listening()) {
     if (one.file) one.file->remove();
   }
   // Wills first, while those who wait for them are still there: each shard publishes its own, then each works off the

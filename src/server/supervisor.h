@@ -15,8 +15,8 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "log/log.h"
+#include "net/listening.h"
 #include "server/config.h"
-#include "server/listening.h"
 #include "server/notify.h"
 #include "server/shard_set.h"
 #include "store/rocksdb_store.h"
@@ -55,7 +55,7 @@ class Supervisor {
   // not destroy this object.
   bool drain();
 
-  std::span<const Listening> listening() const { return shards_->listening(); }
+  std::span<const net::Listening> listening() const { return shards_->listening(); }
 
  private:
   base::Result<void, std::string> open_store();

@@ -1,8 +1,8 @@
-#include "server/tcp_policy.h"
+#include "net/tcp_policy.h"
 
 #include <gtest/gtest.h>
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 TEST(TcpPolicy, TcpNeverGivesUpBeforeTheKeepAlive) {
@@ -34,4 +34,4 @@ TEST(TcpPolicy, AnIdleConnectionOutlivesAllButTheLastProbe) {
 }
 
 }  // namespace
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -1,9 +1,9 @@
-#include "server/bind_address.h"
+#include "net/bind_address.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 std::string parsed(std::string_view text) {
@@ -63,4 +63,4 @@ TEST(BindAddress, OpensBothLoopbacksForLocalhost) {
 }
 
 }  // namespace
-}  // namespace vigil::server
+}  // namespace vigil::net

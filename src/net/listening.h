@@ -13,9 +13,9 @@
 #include "io/address.h"
 #include "io/fd.h"
 #include "io/socket.h"
-#include "server/listener_settings.h"
+#include "net/listener_settings.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 struct Listening {
   io::Fd fd;
@@ -36,4 +36,4 @@ base::Result<void, std::string> start_listening(std::span<const Listening> all,
 // The sentence for a socket that could not be opened. `group`: what the file of a Unix socket was to belong to.
 std::string listen_failure(const io::Endpoint& endpoint, const std::error_code& error, std::string_view group = {});
 
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 struct TcpPolicy {
   base::Duration keepalive_idle = base::seconds(60);      // silence before the first probe; 0: no probes
@@ -25,4 +25,4 @@ struct TcpPolicy {
   base::Duration in_flight_timeout(std::uint16_t keep_alive_s) const;
 };
 
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -1,8 +1,8 @@
-#include "server/tcp_policy.h"
+#include "net/tcp_policy.h"
 
 #include <algorithm>
 
-namespace vigil::server {
+namespace vigil::net {
 
 base::Duration TcpPolicy::idle_timeout(std::uint16_t keep_alive_s) const {
   const base::Duration none = base::Duration::zero();
@@ -20,4 +20,4 @@ base::Duration TcpPolicy::in_flight_timeout(std::uint16_t keep_alive_s) const {
   return keep_alive_s == 0 ? user_timeout : idle_timeout(keep_alive_s);
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -1,4 +1,4 @@
-#include "server/lingering.h"
+#include "net/lingering.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -10,7 +10,7 @@
 #include "io/clock.h"
 #include "io/socket.h"
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 using base::Instant;
@@ -154,4 +154,4 @@ TEST_F(LingeringTest, CanBeClosedAtOnce) {
 }
 
 }  // namespace
-}  // namespace vigil::server
+}  // namespace vigil::net

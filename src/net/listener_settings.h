@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "server/bind_address.h"
-#include "server/tcp_policy.h"
+#include "net/bind_address.h"
+#include "net/tcp_policy.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 struct ListenerSettings {
   std::string name = "default";
@@ -25,4 +25,4 @@ struct ListenerSettings {
   std::vector<ListenEndpoint> endpoints() const;
 };
 
-}  // namespace vigil::server
+}  // namespace vigil::net

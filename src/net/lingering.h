@@ -21,9 +21,9 @@
 #include "base/clock.h"
 #include "io/fd.h"
 #include "io/reactor.h"
-#include "server/seats.h"
+#include "net/seats.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 class Lingering {
  public:
@@ -82,4 +82,4 @@ class Lingering {
   boost::unordered_flat_map<std::uint64_t, Sockets::iterator> by_token_;
 };
 
-}  // namespace vigil::server
+}  // namespace vigil::net

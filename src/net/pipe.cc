@@ -1,4 +1,4 @@
-#include "server/peer.h"
+#include "net/pipe.h"
 
 #include <algorithm>
 #include <array>
@@ -6,7 +6,7 @@
 
 #include "io/socket.h"
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 // One gathered write takes this many pieces at most.
@@ -24,9 +24,9 @@ int whole_seconds(base::Duration time) {
 }
 
 // At most 24 days, which is what fits.
-Peer::Timeout whole_milliseconds(base::Duration time) {
+Pipe::Timeout whole_milliseconds(base::Duration time) {
   const auto whole = std::chrono::duration_cast<std::chrono::milliseconds>(time);
-  return Peer::Timeout(static_cast<std::int32_t>(std::min<std::int64_t>(whole.count(), INT32_MAX)));
+  return Pipe::Timeout(static_cast<std::int32_t>(std::min<std::int64_t>(whole.count(), INT32_MAX)));
 }
 
 }  // namespace
@@ -45,9 +45,9 @@ void prepare_for_peers(int listening, const TcpPolicy& policy) {
   }
 }
 
-Peer::Peer(io::Fd fd, Seats::Seat seat) : fd_(std::move(fd)), seat_(std::move(seat)) {}
+Pipe::Pipe(io::Fd fd, Seats::Seat seat) : fd_(std::move(fd)), seat_(std::move(seat)) {}
 
-Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
+Pipe::Input Pipe::read(std::span<std::uint8_t> scratch) {
   const io::Transfer got = io::read(fd_.get(), scratch);
   if (got.error) {
     note(got.error);
@@ -60,9 +60,9 @@ Peer::Input Peer::read(std::span<std::uint8_t> scratch) {
   return {.bytes = scratch.first(got.n)};
 }
 
-bool Peer::has_input() const { return io::has_input(fd_.get()); }
+bool Pipe::has_input() const { return io::has_input(fd_.get()); }
 
-Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
+Pipe::Output Pipe::write(std::span<const base::Bytes> pieces) {
   std::array<iovec, kMaxPieces> vectors;
   const std::size_t count = std::min(pieces.size(), kMaxPieces);
   std::size_t offered = 0;
@@ -80,7 +80,7 @@ Peer::Output Peer::write(std::span<const base::Bytes> pieces) {
   return {.written = sent.n, .blocked = sent.n < offered};
 }
 
-base::SocketEnd Peer::end() const {
+base::SocketEnd Pipe::end() const {
   const std::error_code error = this->error();
   if (!error) return base::SocketEnd::Closed;
   if (error == std::errc::connection_reset || error == std::errc::broken_pipe) return base::SocketEnd::Reset;
@@ -92,9 +92,9 @@ base::SocketEnd Peer::end() const {
   return base::SocketEnd::Failed;
 }
 
-std::optional<base::TcpEvidence> Peer::evidence() const { return io::tcp_evidence(fd_.get(), error()); }
+std::optional<base::TcpEvidence> Pipe::evidence() const { return io::tcp_evidence(fd_.get(), error()); }
 
-Peer::Goodbye Peer::finish(base::Bytes last_bytes, Closing closing, std::span<std::uint8_t> scratch) {
+Pipe::Goodbye Pipe::finish(base::Bytes last_bytes, Closing closing, std::span<std::uint8_t> scratch) {
   Goodbye goodbye;
   if (errno_ != 0) return goodbye;
   if (!last_bytes.empty()) goodbye.written = write({&last_bytes, 1}).written;
@@ -119,27 +119,27 @@ Peer::Goodbye Peer::finish(base::Bytes last_bytes, Closing closing, std::span<st
   return goodbye;
 }
 
-void Peer::set_tcp_timeouts(const TcpPolicy& policy, std::uint16_t keep_alive_s) {
+void Pipe::set_tcp_timeouts(const TcpPolicy& policy, std::uint16_t keep_alive_s) {
   idle_timeout_ = whole_milliseconds(policy.idle_timeout(keep_alive_s));
   in_flight_timeout_ = whole_milliseconds(policy.in_flight_timeout(keep_alive_s));
   hastened_ = false;
   if (idle_timeout_ != whole_milliseconds(policy.idle_timeout(0))) set_user_timeout(idle_timeout_);
 }
 
-bool Peer::hasten() {
+bool Pipe::hasten() {
   if (hastened_ || in_flight_timeout_ == idle_timeout_) return false;
   set_user_timeout(in_flight_timeout_);
   hastened_ = true;
   return true;
 }
 
-bool Peer::relax() {
+bool Pipe::relax() {
   if (io::unacknowledged_bytes(fd_.get()) > 0) return false;
   set_user_timeout(idle_timeout_);
   hastened_ = false;
   return true;
 }
 
-void Peer::set_user_timeout(base::milliseconds timeout) { static_cast<void>(io::set_user_timeout(fd_.get(), timeout)); }
+void Pipe::set_user_timeout(base::milliseconds timeout) { static_cast<void>(io::set_user_timeout(fd_.get(), timeout)); }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

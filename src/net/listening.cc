@@ -1,4 +1,4 @@
-#include "server/listening.h"
+#include "net/listening.h"
 
 #include <fmt/format.h>
 #include <grp.h>
@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "io/socket.h"
-#include "server/peer.h"
-#include "server/port_holder.h"
+#include "net/pipe.h"
+#include "net/port_holder.h"
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 constexpr std::uint16_t kFirstFreePort = 1024;
@@ -140,4 +140,4 @@ base::Result<void, std::string> start_listening(std::span<const Listening> all,
   return {};
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

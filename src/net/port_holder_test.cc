@@ -1,9 +1,9 @@
-#include "server/port_holder.h"
+#include "net/port_holder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 using State = PortUse::State;
@@ -79,4 +79,4 @@ TEST(PortHolder, LooksAtAddressesThatCollideOnly) {
 }
 
 }  // namespace
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -1,4 +1,4 @@
-#include "server/port_holder.h"
+#include "net/port_holder.h"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -11,11 +11,12 @@
 #include <fstream>
 #include <sstream>
 
-#include "broker/printable.h"
+#include "base/escape.h"
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
+constexpr std::size_t kMaxName = 256;
 constexpr std::string_view kElsewhere = "choose another port with --listen";
 
 template <class T>
@@ -109,8 +110,8 @@ std::string explain_port(const io::Endpoint& wanted, std::span<const PortUse> us
   const auto owner = [&](const PortUse& use) { return use.inode != 0 ? find(use.inode) : std::nullopt; };
   if (const PortUse* use = first(PortUse::State::Listening); use != nullptr) {
     if (const auto process = owner(*use)) {
-      return fmt::format("{} (process {}) listens on {}. Stop it or {}", broker::printable(process->name), process->id,
-                         use->local.text(), kElsewhere);
+      return fmt::format("{} (process {}) listens on {}. Stop it or {}", base::escaped(process->name, kMaxName),
+                         process->id, use->local.text(), kElsewhere);
     }
     return fmt::format("another program listens on {} (ss -ltnp, as root, shows which). Stop it or {}",
                        use->local.text(), kElsewhere);
@@ -118,7 +119,7 @@ std::string explain_port(const io::Endpoint& wanted, std::span<const PortUse> us
   if (const PortUse* use = first(PortUse::State::Other); use != nullptr) {
     if (const auto process = owner(*use)) {
       return fmt::format("nobody listens there, but {} (process {}) has a connection on it. Stop it or {}",
-                         broker::printable(process->name), process->id, kElsewhere);
+                         base::escaped(process->name, kMaxName), process->id, kElsewhere);
     }
   }
   if (first(PortUse::State::TimeWait) != nullptr || first(PortUse::State::Other) != nullptr) {
@@ -136,4 +137,4 @@ std::string port_holder(const io::Endpoint& wanted) {
   return explain_port(wanted, uses, find_process);
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

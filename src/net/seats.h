@@ -11,7 +11,7 @@
 #include <memory>
 #include <utility>
 
-namespace vigil::server {
+namespace vigil::net {
 
 class Seats {
   using Count = std::atomic<std::uint32_t>;
@@ -105,4 +105,4 @@ class Seats {
   std::unique_ptr<Row[]> rows_;
 };
 
-}  // namespace vigil::server
+}  // namespace vigil::net

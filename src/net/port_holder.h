@@ -11,7 +11,7 @@
 
 #include "io/address.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 // Behind "Port 1883 on 127.0.0.1 is already in use: ", and without a full stop: what holds the address and what helps.
 std::string port_holder(const io::Endpoint& wanted);
@@ -36,4 +36,4 @@ struct Process {
 using FindProcess = std::function<std::optional<Process>(std::uint64_t inode)>;
 std::string explain_port(const io::Endpoint& wanted, std::span<const PortUse> uses, const FindProcess& find);
 
-}  // namespace vigil::server
+}  // namespace vigil::net

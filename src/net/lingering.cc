@@ -1,11 +1,11 @@
-#include "server/lingering.h"
+#include "net/lingering.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "io/socket.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 void Lingering::add(std::uint64_t token, io::Fd socket, Seats::Lingerer place, base::Bytes unsent, base::Instant now) {
   if (sockets_.size() >= bounds_.sockets) close(sockets_.begin());
@@ -80,4 +80,4 @@ void Lingering::close(Sockets::iterator socket) {
   sockets_.erase(socket);
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -1,10 +1,10 @@
-#include "server/bind_address.h"
+#include "net/bind_address.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
-namespace vigil::server {
+namespace vigil::net {
 namespace {
 
 constexpr io::Ipv6 loopback6(std::uint16_t port) {
@@ -60,4 +60,4 @@ std::vector<ListenEndpoint> BindAddress::endpoints() const {
   return {{endpoint_, false}, {io::Endpoint(loopback6(endpoint_.port())), true}};
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

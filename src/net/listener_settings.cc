@@ -1,9 +1,9 @@
-#include "server/listener_settings.h"
+#include "net/listener_settings.h"
 
 #include <algorithm>
 #include <iterator>
 
-namespace vigil::server {
+namespace vigil::net {
 
 std::vector<ListenEndpoint> ListenerSettings::endpoints() const {
   std::vector<ListenEndpoint> all;
@@ -11,4 +11,4 @@ std::vector<ListenEndpoint> ListenerSettings::endpoints() const {
   return all;
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::net

@@ -8,7 +8,7 @@
 
 #include "io/address.h"
 
-namespace vigil::server {
+namespace vigil::net {
 
 struct ListenEndpoint {
   io::Endpoint endpoint;
@@ -41,4 +41,4 @@ class BindAddress {
   bool is_localhost_ = false;
 };
 
-}  // namespace vigil::server
+}  // namespace vigil::net
