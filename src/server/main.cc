@@ -7,10 +7,10 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "io/fd.h"
 #include "log/log.h"
 #include "server/command_line.h"
-#include "server/config.h"
 #include "server/fd_limit.h"
 #include "server/notify.h"
 #include "server/output.h"
@@ -24,7 +24,7 @@ constexpr const char* kVersion = VIGIL_VERSION;
 void complain(const std::string& text) { std::fprintf(stderr, "%s%s", text.c_str(), text.ends_with('\n') ? "" : "\n"); }
 
 // "configuration file /etc/vigilmq/vigilmq.toml is valid."
-std::string verdict(const ConfigOrigin& origin) {
+std::string verdict(const config::ConfigOrigin& origin) {
   const bool more = !origin.variables.empty() || !origin.options.empty();
   return origin.text() + (more ? "," : "") + (origin.file ? " is valid." : " are valid.");
 }
@@ -37,7 +37,7 @@ void give_back_large_memory() {
   mallopt(M_TRIM_THRESHOLD, 4 * kLarge);
 }
 
-int run(Config config, ConfigSources sources) {
+int run(config::Config config, config::ConfigSources sources) {
   give_back_large_memory();
   log::Log log(
       {.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
@@ -64,10 +64,11 @@ int run(Config config, ConfigSources sources) {
   return EXIT_SUCCESS;
 }
 
-int look_into_store(const Config& config, const CommandLine& line) {
+int look_into_store(const config::Config& config, const CommandLine& line) {
   store::ToolRequest request = line.store;
   if (request.directory.empty()) request.directory = config.store.directory;
-  if (request.directory.empty()) request.directory = default_store_directory(line.sources.environment, geteuid() == 0);
+  if (request.directory.empty())
+    request.directory = config::default_store_directory(line.sources.environment, geteuid() == 0);
   if (request.directory.empty()) {
     complain("vigilmq: which store? Give its directory: vigilmq store --directory DIR ...");
     return EXIT_FAILURE;
@@ -88,18 +89,18 @@ int main(int argc, char** argv) {
     return line.error().exit_code;
   }
   using Action = CommandLine::Action;
-  if (line->action == Action::PrintDefaultConfig) return print_or_complain(default_config_file());
-  if (line->action == Action::PrintConfigDocs) return print_or_complain(config_docs());
-  line->sources.environment = process_environment();
-  auto config = load_config(line->sources);
+  if (line->action == Action::PrintDefaultConfig) return print_or_complain(config::default_config_file());
+  if (line->action == Action::PrintConfigDocs) return print_or_complain(config::config_docs());
+  line->sources.environment = config::process_environment();
+  auto config = config::load_config(line->sources);
   if (!config) {
-    for (const ConfigError& error : config.error()) complain("vigilmq: " + error.text());
+    for (const config::ConfigError& error : config.error()) complain("vigilmq: " + error.text());
     return EXIT_FAILURE;
   }
   switch (line->action) {
-    case Action::TestConfig: return print_or_complain(verdict(origin_of(line->sources)));
+    case Action::TestConfig: return print_or_complain(verdict(config::origin_of(line->sources)));
     case Action::Store: return look_into_store(*config, *line);
-    case Action::PrintConfig: return print_or_complain(effective_toml(*config));
+    case Action::PrintConfig: return print_or_complain(config::effective_toml(*config));
     default: return run(std::move(*config), std::move(line->sources));
   }
 }

@@ -132,13 +132,14 @@ class ServerTest : public testing::Test {
  protected:
   static void SetUpTestSuite() { block_signals(); }
 
-  static Config config(unsigned shards) {
-    Config config = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
+  static config::Config config(unsigned shards) {
+    config::Config config =
+        config::parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
     config.shards = shards;
     config.limits.sys_interval = base::seconds(3600);
     return config;
   }
-  void start(Config config) {
+  void start(config::Config config) {
     supervisor_.emplace(Supervisor::Setup{.config = std::move(config),
                                           .sources = {.default_file = "/nonexistent", .environment = {}},
                                           .version = "0",
@@ -222,7 +223,7 @@ TEST_F(ServerTest, AHalfClosedPeerHearsTheAnswer) {
 }
 
 TEST_F(ServerTest, MoreConnectionsThanAllowedAreRefused) {
-  Config few = config(2);
+  config::Config few = config(2);
   few.limits.max_connections = 1;
   start(std::move(few));
   TestClient first = client();
@@ -264,8 +265,8 @@ TEST_F(ServerTest, WhatWasAcknowledgedOutlivesTheBroker) {
   std::string directory = (std::filesystem::temp_directory_path() / "vigilmq-server-test-XXXXXX").string();
   ASSERT_NE(::mkdtemp(directory.data()), nullptr);
   const auto durable = [&directory, this](unsigned shards) {
-    Config c = config(shards);
-    c.store.sync = StoreSync::Process;
+    config::Config c = config(shards);
+    c.store.sync = config::StoreSync::Process;
     c.store.directory = directory;
     return c;
   };
@@ -318,8 +319,9 @@ TEST_F(ServerTest, AReloadDisturbsNobody) {
 TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   start(config(1));
   const io::Endpoint taken = supervisor_->listening()[0].endpoint;
-  Config same =
-      parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
+  config::Config same =
+      config::parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test")
+          .value();
   same.shards = 1;
   Supervisor second({.config = std::move(same), .sources = {}, .version = "0", .notifier = Notifier("")},
                     silence_.log());

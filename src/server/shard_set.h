@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/result.h"
+#include "config/config.h"
 #include "log/log.h"
 #include "net/listening.h"
-#include "server/config.h"
 #include "server/shard.h"
 
 namespace vigil::server {
@@ -31,8 +31,9 @@ struct NodeSetup {
 class ShardSet {
  public:
   // Starts nothing yet. Fails with a plain sentence where the system refuses what a shard needs.
-  static base::Result<std::unique_ptr<ShardSet>, std::string> create(const Config& config, const NodeSetup& node,
-                                                                     unsigned shards, log::Log& log);
+  static base::Result<std::unique_ptr<ShardSet>, std::string> create(const config::Config& config,
+                                                                     const NodeSetup& node, unsigned shards,
+                                                                     log::Log& log);
   // Joins the threads; they must have been told to exit.
   ~ShardSet();
   ShardSet(const ShardSet&) = delete;
@@ -51,7 +52,7 @@ class ShardSet {
   void reply(broker::ShardId shard, std::vector<broker::StoreReply>&& replies);
   // The wall clock was set: how times are told from now on.
   void wall_time(const broker::WallTime& wall);
-  void reconfigure(const Config& config, std::uint32_t max_connections);
+  void reconfigure(const config::Config& config, std::uint32_t max_connections);
   void command(Command command);
   // Every shard has carried out everything it was sent.
   bool settled() const;
@@ -71,7 +72,7 @@ class ShardSet {
                  .store = node.store,
                  .boot_began_ms = node.boot_began_ms,
                  .shards = {}} {}
-  std::shared_ptr<const ShardConfig> shard_config(const Config& config, std::uint32_t max_connections) const;
+  std::shared_ptr<const ShardConfig> shard_config(const config::Config& config, std::uint32_t max_connections) const;
 
   void give(std::size_t shard, broker::RecoveredFact&& fact);
 

@@ -14,9 +14,9 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "config/config.h"
 #include "log/log.h"
 #include "net/listening.h"
-#include "server/config.h"
 #include "server/notify.h"
 #include "server/shard_set.h"
 #include "store/rocksdb_store.h"
@@ -33,8 +33,8 @@ void unblock_signals();
 class Supervisor {
  public:
   struct Setup {
-    Config config;
-    ConfigSources sources;  // where SIGHUP looks again
+    config::Config config;
+    config::ConfigSources sources;  // where SIGHUP looks again
     std::string version;
     Notifier notifier;
   };

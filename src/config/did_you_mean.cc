@@ -1,10 +1,10 @@
-#include "server/did_you_mean.h"
+#include "config/did_you_mean.h"
 
 #include <algorithm>
 
 #include <fmt/format.h>
 
-namespace vigil::server {
+namespace vigil::config {
 namespace {
 
 // What is longer is no word that somebody meant to write.
@@ -52,4 +52,4 @@ std::string did_you_mean(std::string_view written, const std::vector<std::string
   return best.empty() ? "" : fmt::format(", did you mean {}?", best);
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::config

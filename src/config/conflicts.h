@@ -5,9 +5,9 @@
 #include <string_view>
 #include <vector>
 
-#include "server/config.h"
+#include "config/config.h"
 
-namespace vigil::server {
+namespace vigil::config {
 
 // Values that do not go together. The first key is the one to name; the place is that of the first one that was set.
 struct Conflict {
@@ -21,4 +21,4 @@ std::vector<Conflict> conflicts(const Config& config);
 // A listener's key, as suggestions and messages name it: "listener.0.bind".
 std::string listener_path(std::size_t index, std::string_view name);
 
-}  // namespace vigil::server
+}  // namespace vigil::config

@@ -9,9 +9,9 @@
 #include <variant>
 #include <vector>
 
-#include "server/config.h"
+#include "config/config.h"
 
-namespace vigil::server {
+namespace vigil::config {
 
 // A value as sources write it. A size and a duration are integers (bytes; the unit that ends the key's name).
 using ConfigValue = std::variant<bool, std::int64_t, std::string, std::vector<std::string>>;
@@ -69,4 +69,4 @@ std::string found_text(const KeyInfo& key, const ConfigValue& value);
 // "limits.max_packet_size" is VIGILMQ_LIMITS__MAX_PACKET_SIZE.
 std::string environment_name(std::string_view path);
 
-}  // namespace vigil::server
+}  // namespace vigil::config

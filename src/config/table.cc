@@ -1,4 +1,4 @@
-#include "server/config_table.h"
+#include "config/table.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "broker/ids.h"
 
-namespace vigil::server {
+namespace vigil::config {
 namespace {
 
 using broker::KeepAlivePolicy;
@@ -558,4 +558,4 @@ std::string environment_name(string_view path) {
   return out;
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::config

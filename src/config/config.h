@@ -1,6 +1,6 @@
 // What an operator can set: the values, where they come from, and what may change while the broker runs.
 //
-// Every key stands once, in the table of config_table.cc, with its type, default and one sentence; conf/vigilmq.toml
+// Every key stands once, in the table of table.cc, with its type, default and one sentence; conf/vigilmq.toml
 // and docs/configuration.md are printed from that table. Sources, the later wins: defaults, TOML file, environment,
 // command line; and over them all the variable MQTT_KEEP_ALIVE_MONITORING_DELAY_MS, for keep_alive.monitoring_delay_ms.
 #pragma once
@@ -19,7 +19,7 @@
 #include "log/log.h"
 #include "net/listener_settings.h"
 
-namespace vigil::server {
+namespace vigil::config {
 
 enum class StoreSync : std::uint8_t { Process, Power, Memory };
 
@@ -118,4 +118,4 @@ std::string default_config_file();
 // docs/configuration.md.
 std::string config_docs();
 
-}  // namespace vigil::server
+}  // namespace vigil::config

@@ -1,4 +1,4 @@
-#include "server/config_conflicts.h"
+#include "config/conflicts.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-namespace vigil::server {
+namespace vigil::config {
 
 // A Unix socket's file may be written in several ways: "/run//a", "/run/./a".
 static io::Endpoint one_name(const io::Endpoint& endpoint) {
@@ -79,4 +79,4 @@ std::vector<ConfigError> validate(const Config& config) {
   return errors;
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::config

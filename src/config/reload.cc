@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <set>
 
-#include "server/config.h"
-#include "server/config_conflicts.h"
-#include "server/config_table.h"
+#include "config/config.h"
+#include "config/conflicts.h"
+#include "config/table.h"
 
-namespace vigil::server {
+namespace vigil::config {
 
 // `held`: keys that wait for a restart although the table says they need none.
 static ConfigReload merge(const Config& old, const Config& fresh, const std::set<std::string>& held) {
@@ -51,4 +51,4 @@ ConfigReload reload(const Config& old, const Config& fresh) {
   }
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::config

@@ -1,4 +1,4 @@
-#include "server/config.h"
+#include "config/config.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -9,9 +9,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "server/config_table.h"
+#include "config/table.h"
 
-namespace vigil::server {
+namespace vigil::config {
 namespace {
 
 using testing::ElementsAre;
@@ -658,4 +658,4 @@ TEST(GeneratedFiles, AreTheDefaultsWithAndWithoutTheirMarks) {
 }
 
 }  // namespace
-}  // namespace vigil::server
+}  // namespace vigil::config

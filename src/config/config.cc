@@ -1,4 +1,4 @@
-#include "server/config.h"
+#include "config/config.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,16 +14,16 @@
 
 #include "base/check.h"
 #include "base/escape.h"
-#include "server/config_conflicts.h"
-#include "server/config_table.h"
-#include "server/did_you_mean.h"
+#include "config/conflicts.h"
+#include "config/did_you_mean.h"
+#include "config/table.h"
 
-namespace vigil::server {
+namespace vigil::config {
 // The parser's assertions fail for some files that are not TOML ("[:"). Here they throw, as its other errors do, and
 // never leave this file.
 struct TomlAssertion {};
 [[noreturn]] static void toml_assertion_failed() { throw TomlAssertion(); }
-}  // namespace vigil::server
+}  // namespace vigil::config
 
 // The parser is compiled here, once.
 #undef TOML_HEADER_ONLY
@@ -31,7 +31,7 @@ struct TomlAssertion {};
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 1
 #define TOML_ENABLE_FORMATTERS 0
-#define TOML_ASSERT(condition) (static_cast<bool>(condition) ? void(0) : vigil::server::toml_assertion_failed())
+#define TOML_ASSERT(condition) (static_cast<bool>(condition) ? void(0) : vigil::config::toml_assertion_failed())
 #include <toml++/impl/preprocessor.h>
 // Its tests of letters call some of them ("é" outside of quotes) unreachable, and are undefined then: they are just no
 // spaces.
@@ -42,7 +42,7 @@ struct TomlAssertion {};
 #define TOML_UNREACHABLE __builtin_unreachable()
 #include <toml++/toml.h>
 
-namespace vigil::server {
+namespace vigil::config {
 namespace {
 
 using Errors = std::vector<ConfigError>;
@@ -564,4 +564,4 @@ base::Result<Config, Errors> parse_config(std::string_view toml, std::string_vie
   return loader.finish();
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::config

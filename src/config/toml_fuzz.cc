@@ -3,10 +3,10 @@
 #include <string_view>
 
 #include "base/check.h"
-#include "server/config.h"
+#include "config/config.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using namespace vigil::server;
+  using namespace vigil::config;
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   const auto config = parse_config(text, "fuzz.toml");
   if (!config) {

@@ -1,10 +1,10 @@
 // What is printed from the table: the configuration in force, conf/vigilmq.toml and docs/configuration.md.
 #include <fmt/format.h>
 
-#include "server/config.h"
-#include "server/config_table.h"
+#include "config/config.h"
+#include "config/table.h"
 
-namespace vigil::server {
+namespace vigil::config {
 namespace {
 
 constexpr std::size_t kColumns = 110;
@@ -173,4 +173,4 @@ std::string config_docs() {
   return out;
 }
 
-}  // namespace vigil::server
+}  // namespace vigil::config
