@@ -7,7 +7,8 @@
 #   x_fuzz.cc      a fuzz target of its own  NAME_x_fuzz; without VIGIL_FUZZ it replays the corpus in fuzz/corpus/NAME_x
 # Without VIGIL_TESTS only the library is built. The target vigil_tests builds all that ctest runs.
 # What a module may include is what stands behind USES (and what those use), and a PURE one has no sockets, threads or
-# clocks and uses pure ones only: `script/check-layers` reads the same line.
+# clocks and uses pure ones only (the library, that is: not its tests, benchmarks and programs). `script/check-layers`
+# reads the same line.
 function(vigil_module name)
   cmake_parse_arguments(ARG "PURE" "" "USES;LINKS" ${ARGN})
   set(dir ${CMAKE_SOURCE_DIR}/src/${name})
