@@ -1,4 +1,4 @@
-# vigil_module(NAME USES other modules... LINKS third-party targets...)
+# vigil_module(NAME [PURE] USES other modules... LINKS third-party targets...)
 #
 # One folder of src/ as a library `vigil_NAME`. By the name of a file:
 #   x.h x.cc       the library
@@ -6,9 +6,11 @@
 #   x_bench.cc     the folder's benchmark    vigil_NAME_bench
 #   x_fuzz.cc      a fuzz target of its own  NAME_x_fuzz; without VIGIL_FUZZ it replays the corpus in fuzz/corpus/NAME_x
 # Without VIGIL_TESTS only the library is built. The target vigil_tests builds all that ctest runs.
-# What a module may include is what stands behind USES (and what those use): `script/check-layers` reads the same line.
+# What a module may include is what stands behind USES (and what those use), and a PURE one has no sockets, threads or
+# clocks and uses pure ones only (the library, that is: not its tests, benchmarks and programs). `script/check-layers`
+# reads the same line.
 function(vigil_module name)
-  cmake_parse_arguments(ARG "" "" "USES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "PURE" "" "USES;LINKS" ${ARGN})
   set(dir ${CMAKE_SOURCE_DIR}/src/${name})
   file(GLOB sources CONFIGURE_DEPENDS ${dir}/*.cc)
   file(GLOB headers CONFIGURE_DEPENDS ${dir}/*.h)
@@ -32,6 +34,7 @@ function(vigil_module name)
     target_link_libraries(vigil_${name} INTERFACE ${used} ${ARG_LINKS} vigil_options)
     target_include_directories(vigil_${name} INTERFACE ${CMAKE_SOURCE_DIR}/src)
   endif()
+  set_target_properties(vigil_${name} PROPERTIES VIGIL_PURE "${ARG_PURE}")
 
   if(NOT VIGIL_TESTS)
     return()

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_level.h"
 #include "broker/change.h"
 #include "broker/disconnect_reason.h"
 #include "broker/ids.h"
@@ -61,7 +62,7 @@ struct TcpTimeout {
 // After a write: whether the socket would have taken more.
 enum class SocketRoom : std::uint8_t { Left, Full };
 
-enum class LogLevel : std::uint8_t { Trace, Debug, Info, Warn, Error };
+using base::LogLevel;
 
 struct LogLine {
   LogLevel level = LogLevel::Info;

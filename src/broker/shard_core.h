@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/socket_end.h"
 #include "base/tcp_evidence.h"
 #include "broker/change.h"
 #include "broker/disconnect_reason.h"
@@ -49,8 +50,7 @@ struct ShardSetup {
   WallTime wall;  // how times are told to people
 };
 
-// How a socket ended by itself.
-enum class SocketEnd : std::uint8_t { Closed, Reset, TimedOut, Failed };
+using base::SocketEnd;
 
 // The answer to an AuthRequest.
 struct AuthVerdict {

@@ -8,7 +8,7 @@
 #include <array>
 #include <sstream>
 
-#include "server/did_you_mean.h"
+#include "config/did_you_mean.h"
 
 namespace vigil::server {
 namespace {
@@ -114,12 +114,12 @@ std::string unexpected(const std::vector<std::string>& words, const CLI::App& in
     std::string hint;
     if (is_broker) hint = other_brokers_option(name, next);
     if (!is_broker && (name == "-d" || name == "--directory")) hint = ": it belongs behind the word store";
-    if (hint.empty()) hint = did_you_mean(name, option_names(&innermost));
+    if (hint.empty()) hint = config::did_you_mean(name, option_names(&innermost));
     return fmt::format("unknown option {}{}", name, hint);
   }
   const std::vector<std::string> store_commands = store_command_names();
   if (innermost.get_name() == "store") {
-    return fmt::format("unknown command store {}{}", word, did_you_mean(word, store_commands));
+    return fmt::format("unknown command store {}{}", word, config::did_you_mean(word, store_commands));
   }
   if (!is_broker) return fmt::format("one word too many: {}", word);
   if (std::find(store_commands.begin(), store_commands.end(), word) != store_commands.end()) {
@@ -128,7 +128,7 @@ std::string unexpected(const std::vector<std::string>& words, const CLI::App& in
   if (word.ends_with(".toml") || word.ends_with(".conf")) {
     return fmt::format("unexpected {}, did you mean --config {}?", word, word);
   }
-  return fmt::format("unknown command {}{}", word, did_you_mean(word, {"store"}));
+  return fmt::format("unknown command {}{}", word, config::did_you_mean(word, {"store"}));
 }
 
 CommandLineEnd wrong_usage(std::string_view what, const CLI::App& innermost) {

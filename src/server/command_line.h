@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "server/config.h"
+#include "config/config.h"
 #include "store/tool.h"
 
 namespace vigil::server {
@@ -14,8 +14,8 @@ namespace vigil::server {
 struct CommandLine {
   enum class Action : std::uint8_t { Run, TestConfig, PrintConfig, PrintDefaultConfig, PrintConfigDocs, Store };
   Action action = Action::Run;
-  ConfigSources sources;     // without the environment
-  store::ToolRequest store;  // of Action::Store; its directory is empty where the configuration decides
+  config::ConfigSources sources;  // without the environment
+  store::ToolRequest store;       // of Action::Store; its directory is empty where the configuration decides
 };
 
 // Why there is nothing to run: --help and --version, or a wrong usage.

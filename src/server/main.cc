@@ -7,11 +7,11 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "io/fd.h"
+#include "log/log.h"
 #include "server/command_line.h"
-#include "server/config.h"
 #include "server/fd_limit.h"
-#include "server/log.h"
 #include "server/notify.h"
 #include "server/output.h"
 #include "server/supervisor.h"
@@ -24,7 +24,7 @@ constexpr const char* kVersion = VIGIL_VERSION;
 void complain(const std::string& text) { std::fprintf(stderr, "%s%s", text.c_str(), text.ends_with('\n') ? "" : "\n"); }
 
 // "configuration file /etc/vigilmq/vigilmq.toml is valid."
-std::string verdict(const ConfigOrigin& origin) {
+std::string verdict(const config::ConfigOrigin& origin) {
   const bool more = !origin.variables.empty() || !origin.options.empty();
   return origin.text() + (more ? "," : "") + (origin.file ? " is valid." : " are valid.");
 }
@@ -37,9 +37,10 @@ void give_back_large_memory() {
   mallopt(M_TRIM_THRESHOLD, 4 * kLarge);
 }
 
-int run(Config config, ConfigSources sources) {
+int run(config::Config config, config::ConfigSources sources) {
   give_back_large_memory();
-  Log log({.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
+  log::Log log(
+      {.level = config.log_level, .style = {.format = config.log_format, .timestamps = config.log_timestamps}});
   bool clean = true;
   {
     Supervisor supervisor({.config = std::move(config),
@@ -48,13 +49,13 @@ int run(Config config, ConfigSources sources) {
                            .notifier = Notifier::from_environment()},
                           log);
     if (const auto started = supervisor.start(); !started) {
-      log.write(LogLevel::Error, "start_failed", started.error());
+      log.write(log::LogLevel::Error, "start_failed", started.error());
       return EXIT_FAILURE;
     }
     clean = supervisor.run() == EXIT_SUCCESS;
     if (!clean) {
       // Shards may still be at work: nothing of theirs can be taken down.
-      log.write(LogLevel::Error, "stopped_early",
+      log.write(log::LogLevel::Error, "stopped_early",
                 "Stopped before all clients were told: there was no time left (drain_timeout_s).");
       log.finish();
       std::_Exit(EXIT_FAILURE);
@@ -63,10 +64,11 @@ int run(Config config, ConfigSources sources) {
   return EXIT_SUCCESS;
 }
 
-int look_into_store(const Config& config, const CommandLine& line) {
+int look_into_store(const config::Config& config, const CommandLine& line) {
   store::ToolRequest request = line.store;
   if (request.directory.empty()) request.directory = config.store.directory;
-  if (request.directory.empty()) request.directory = default_store_directory(line.sources.environment, geteuid() == 0);
+  if (request.directory.empty())
+    request.directory = config::default_store_directory(line.sources.environment, geteuid() == 0);
   if (request.directory.empty()) {
     complain("vigilmq: which store? Give its directory: vigilmq store --directory DIR ...");
     return EXIT_FAILURE;
@@ -87,18 +89,18 @@ int main(int argc, char** argv) {
     return line.error().exit_code;
   }
   using Action = CommandLine::Action;
-  if (line->action == Action::PrintDefaultConfig) return print_or_complain(default_config_file());
-  if (line->action == Action::PrintConfigDocs) return print_or_complain(config_docs());
-  line->sources.environment = process_environment();
-  auto config = load_config(line->sources);
+  if (line->action == Action::PrintDefaultConfig) return print_or_complain(config::default_config_file());
+  if (line->action == Action::PrintConfigDocs) return print_or_complain(config::config_docs());
+  line->sources.environment = config::process_environment();
+  auto config = config::load_config(line->sources);
   if (!config) {
-    for (const ConfigError& error : config.error()) complain("vigilmq: " + error.text());
+    for (const config::ConfigError& error : config.error()) complain("vigilmq: " + error.text());
     return EXIT_FAILURE;
   }
   switch (line->action) {
-    case Action::TestConfig: return print_or_complain(verdict(origin_of(line->sources)));
+    case Action::TestConfig: return print_or_complain(verdict(config::origin_of(line->sources)));
     case Action::Store: return look_into_store(*config, *line);
-    case Action::PrintConfig: return print_or_complain(effective_toml(*config));
+    case Action::PrintConfig: return print_or_complain(config::effective_toml(*config));
     default: return run(std::move(*config), std::move(line->sources));
   }
 }

@@ -2,8 +2,6 @@
 // core decides is tested in broker/ and sim/; here it is shown that bytes, connections and signals find their way.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -32,7 +30,7 @@ constexpr int kPatienceMs = 10'000;
 class Silence {
  public:
   Silence() : fd_(::memfd_create("log", MFD_CLOEXEC)), log_({.fd = fd_.get()}) {}
-  Log& log() { return log_; }
+  log::Log& log() { return log_; }
   std::string text() const {
     std::string all(1 << 16U, '\0');
     const ssize_t n = ::pread(fd_.get(), all.data(), all.size(), 0);
@@ -42,7 +40,7 @@ class Silence {
 
  private:
   io::Fd fd_;
-  Log log_;
+  log::Log log_;
 };
 
 // A client that knows just the bytes it needs. MQTT 5.0.
@@ -134,13 +132,14 @@ class ServerTest : public testing::Test {
  protected:
   static void SetUpTestSuite() { block_signals(); }
 
-  static Config config(unsigned shards) {
-    Config config = parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
+  static config::Config config(unsigned shards) {
+    config::Config config =
+        config::parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"127.0.0.1:0\"\n", "test").value();
     config.shards = shards;
     config.limits.sys_interval = base::seconds(3600);
     return config;
   }
-  void start(Config config) {
+  void start(config::Config config) {
     supervisor_.emplace(Supervisor::Setup{.config = std::move(config),
                                           .sources = {.default_file = "/nonexistent", .environment = {}},
                                           .version = "0",
@@ -224,7 +223,7 @@ TEST_F(ServerTest, AHalfClosedPeerHearsTheAnswer) {
 }
 
 TEST_F(ServerTest, MoreConnectionsThanAllowedAreRefused) {
-  Config few = config(2);
+  config::Config few = config(2);
   few.limits.max_connections = 1;
   start(std::move(few));
   TestClient first = client();
@@ -266,8 +265,8 @@ TEST_F(ServerTest, WhatWasAcknowledgedOutlivesTheBroker) {
   std::string directory = (std::filesystem::temp_directory_path() / "vigilmq-server-test-XXXXXX").string();
   ASSERT_NE(::mkdtemp(directory.data()), nullptr);
   const auto durable = [&directory, this](unsigned shards) {
-    Config c = config(shards);
-    c.store.sync = StoreSync::Process;
+    config::Config c = config(shards);
+    c.store.sync = config::StoreSync::Process;
     c.store.directory = directory;
     return c;
   };
@@ -320,8 +319,9 @@ TEST_F(ServerTest, AReloadDisturbsNobody) {
 TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   start(config(1));
   const io::Endpoint taken = supervisor_->listening()[0].endpoint;
-  Config same =
-      parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test").value();
+  config::Config same =
+      config::parse_config("[store]\nsync = \"memory\"\n[[listener]]\nbind = \"" + taken.text() + "\"\n", "test")
+          .value();
   same.shards = 1;
   Supervisor second({.config = std::move(same), .sources = {}, .version = "0", .notifier = Notifier("")},
                     silence_.log());
@@ -329,93 +329,6 @@ TEST_F(ServerTest, APortInUseIsSaidPlainly) {
   ASSERT_FALSE(started.has_value());
   EXPECT_THAT(started.error(), HasSubstr("Port " + std::to_string(taken.port()) + " on 127.0.0.1 is already in use"));
   EXPECT_THAT(started.error(), HasSubstr("--listen"));
-}
-
-TEST(ListenFailure, SaysWhatHelps) {
-  const io::Endpoint low = io::Endpoint::parse("127.0.0.1:80").value();
-  const auto sentence = [&](std::errc error) { return listen_failure(low, std::make_error_code(error)); };
-  EXPECT_THAT(sentence(std::errc::permission_denied), HasSubstr("CAP_NET_BIND_SERVICE"));
-  EXPECT_THAT(sentence(std::errc::address_not_available), HasSubstr("does not have the address 127.0.0.1"));
-  EXPECT_THAT(sentence(std::errc::too_many_files_open), HasSubstr("LimitNOFILE"));
-  EXPECT_THAT(sentence(std::errc::io_error), HasSubstr("Cannot listen on 127.0.0.1:80"));
-}
-
-TEST(ListenFailure, SpeaksOfThePathOfAUnixSocket) {
-  const io::Endpoint path = io::Endpoint::parse("unix:/run/nowhere/v.sock").value();
-  for (const std::errc error : {std::errc::address_in_use, std::errc::permission_denied, std::errc::io_error,
-                                std::errc::no_such_file_or_directory}) {
-    const std::string sentence = listen_failure(path, std::make_error_code(error));
-    EXPECT_THAT(sentence, HasSubstr("/run/nowhere/v.sock"));
-    EXPECT_THAT(sentence, testing::Not(HasSubstr("ort 0")));
-  }
-}
-
-TEST(ListenFailure, SpeaksOfTheGroupOfAUnixSocket) {
-  const io::Endpoint path = io::Endpoint::parse("unix:/run/vigilmq/v.sock").value();
-  const std::string sentence = listen_failure(path, std::make_error_code(std::errc::operation_not_permitted), "mqtt");
-  EXPECT_THAT(sentence, HasSubstr("to the group mqtt"));
-  EXPECT_THAT(sentence, HasSubstr("SupplementaryGroups=mqtt"));
-}
-
-TEST(OpenListeners, AGroupThatIsNotThereIsSaidPlainly) {
-  ListenerConfig listener;
-  listener.bind = {*BindAddress::parse("unix:/tmp/never-made.sock")};
-  listener.socket_group = "no-such-group-here";
-  const auto opened = open_listeners({&listener, 1});
-  ASSERT_FALSE(opened.has_value());
-  EXPECT_THAT(opened.error(), HasSubstr("no group no-such-group-here"));
-}
-
-TEST(OpenListeners, AllInterfacesAreCalledSo) {
-  ListenerConfig listener;
-  listener.bind = {*BindAddress::parse("*:0")};
-  const auto opened = open_listeners({&listener, 1});
-  ASSERT_TRUE(opened.has_value());
-  // Where this machine has no IPv6, it is IPv4 alone.
-  const std::string text = opened->at(0).endpoint.text();
-  EXPECT_TRUE(text.starts_with("*:") || text.starts_with("0.0.0.0:")) << text;
-  EXPECT_FALSE(text.ends_with(":0")) << text;
-}
-
-// Linux takes one lost probe for the end once the timeout has passed: the short one is for data only.
-TEST(PeerTest, TheTimeoutOfDataInFlightGivesWayToThatOfIdleConnections) {
-  const ListenerConfig config;
-  const io::Fd listener = io::listen(io::Endpoint::parse("127.0.0.1:0").value(), 1).value();
-  prepare_for_peers(listener.get(), config);
-  const io::Fd client = io::connect(io::local_endpoint(listener.get()).value()).value();
-  pollfd one{listener.get(), POLLIN, 0};
-  ASSERT_EQ(::poll(&one, 1, kPatienceMs), 1);
-  Seats seats(1);
-  Peer peer(std::move(io::accept(listener.get()).value()->fd), seats.take(0).seat);
-  const auto timeout_ms = [&] {
-    int value = -1;
-    socklen_t size = sizeof value;
-    EXPECT_EQ(::getsockopt(peer.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &value, &size), 0);
-    return value;
-  };
-  EXPECT_EQ(timeout_ms(), 120'000);
-  peer.set_tcp_timeouts(config, 0);
-  EXPECT_TRUE(peer.hasten());
-  EXPECT_FALSE(peer.hasten()) << "is set already";
-  EXPECT_EQ(timeout_ms(), 30'000);
-  EXPECT_TRUE(peer.relax());
-  EXPECT_EQ(timeout_ms(), 120'000);
-  peer.set_tcp_timeouts(config, 10);
-  EXPECT_FALSE(peer.hasten()) << "the keep alive is the shorter";
-  EXPECT_EQ(timeout_ms(), 15'000);
-}
-
-TEST(SeatsTest, AreCountedByListenerAndGivenBack) {
-  Seats seats(2);
-  Seats::Taken first = seats.take(0);
-  {
-    const Seats::Taken second = seats.take(1);
-    EXPECT_EQ(second.total, 2U);
-    EXPECT_EQ(second.listener, 1U);
-    const Seats::Seat moved = std::move(first.seat);
-    EXPECT_EQ(seats.total(), 2U);
-  }
-  EXPECT_EQ(seats.total(), 0U);
 }
 
 base::Result<CommandLine, CommandLineEnd> parse(std::vector<const char*> words) {

@@ -54,7 +54,7 @@ Shard::Shard(ShardContext& context, const broker::ShardSetup& setup, std::shared
              io::Reactor reactor)
     : context_(context),
       config_(std::move(config)),
-      listening_(std::make_shared<const std::vector<Listening>>()),
+      listening_(std::make_shared<const std::vector<net::Listening>>()),
       id_(setup.id),
       reactor_(std::move(reactor)),
       core_(setup, io::monotonic_now()),

@@ -19,14 +19,14 @@
 #include "base/mailbox.h"
 #include "base/slot_map.h"
 #include "broker/shard_core.h"
+#include "config/config.h"
 #include "io/reactor.h"
 #include "io/socket.h"
-#include "server/config.h"
-#include "server/lingering.h"
-#include "server/listening.h"
-#include "server/log.h"
+#include "log/log.h"
+#include "net/lingering.h"
+#include "net/listening.h"
+#include "net/seats.h"
 #include "server/peer.h"
-#include "server/seats.h"
 #include "store/store.h"
 
 namespace vigil::server {
@@ -35,8 +35,8 @@ class Shard;
 
 // What all shards share. Owned by the ShardSet, which outlives the shards' threads.
 struct ShardContext {
-  Seats seats;
-  Log& log;
+  net::Seats seats;
+  log::Log& log;
   store::Store* store = nullptr;               // null: nothing is kept on disk
   std::int64_t boot_began_ms = 0;              // store time when the boot clock said 0
   std::vector<std::unique_ptr<Shard>> shards;  // last, so first to go: their connections give their seats back
@@ -51,12 +51,12 @@ struct Arrival {
 struct ShardConfig {
   broker::Limits limits;
   broker::KeepAlivePolicy keep_alive;
-  std::vector<ListenerConfig> listeners;
+  std::vector<net::ListenerSettings> listeners;
   std::uint32_t max_connections = 0;  // of the process
   bool allow_anonymous_remote = false;
   std::size_t max_store_backlog = 0;  // bytes that wait for the disk before clients are slowed down
 };
-using Listeners = std::shared_ptr<const std::vector<Listening>>;
+using Listeners = std::shared_ptr<const std::vector<net::Listening>>;
 enum class Command : std::uint8_t {
   Alive,      // nothing: shows that the loop turns
   Answer,     // nothing: shows that all mail posted before has been worked off
@@ -144,7 +144,7 @@ class Shard {
   struct Farewell {
     Peer::Goodbye goodbye;
     base::Bytes unsent;  // of the last bytes
-    Seats::Lingerer place;
+    net::Seats::Lingerer place;
   };
   void linger(PeerId id, Peer& peer, Farewell farewell);
   void tend_lingering();
@@ -171,7 +171,7 @@ class Shard {
   base::Instant now_;
 
   base::SlotMap<Peer, PeerTag> peers_;
-  Lingering lingering_;  // under the tokens of the peers that they were
+  net::Lingering lingering_;  // under the tokens of the peers that they were
   // Who gives others more to do than they can follow is not read before then.
   boost::unordered_flat_map<std::uint64_t, base::Instant> held_back_;
   std::vector<io::Ready> events_;
@@ -191,7 +191,7 @@ class Shard {
   };
   std::deque<Hastened> hastened_;  // whose TCP timeout is the one for data in flight; by time
   broker::Effects effects_;        // being applied
-  std::vector<LogField> log_fields_;
+  std::vector<log::LogField> log_fields_;
   std::uint64_t wake_ = 0;  // a bit for each shard that sleeps and got mail
   std::vector<std::uint8_t> scratch_;
 

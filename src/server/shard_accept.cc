@@ -30,12 +30,12 @@ void Shard::watch_listeners() {
 
 void Shard::unwatch_listeners() {
   // Not watched while accepting was paused: then there is nothing to remove.
-  for (const Listening& listening : *listening_) static_cast<void>(reactor_.remove(listening.fd.get()));
+  for (const net::Listening& listening : *listening_) static_cast<void>(reactor_.remove(listening.fd.get()));
   accept_again_ = base::Instant::never();
 }
 
 void Shard::accept_from(std::size_t listening) {
-  const Listening& from = (*listening_)[listening];
+  const net::Listening& from = (*listening_)[listening];
   for (int i = 0; i < kAcceptsPerTurn && accepting_; ++i) {
     io::Result<std::optional<io::Accepted>> accepted = io::accept(from.fd.get());
     if (!accepted) {
@@ -48,8 +48,8 @@ void Shard::accept_from(std::size_t listening) {
 }
 
 void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
-  const ListenerConfig& config = config_->listeners[listener];
-  Seats::Taken taken = context_.seats.take(listener);
+  const net::ListenerSettings& config = config_->listeners[listener];
+  net::Seats::Taken taken = context_.seats.take(listener);
   const bool over_total = taken.total > config_->max_connections;
   const bool over_listener = config.max_connections > 0 && taken.listener > config.max_connections;
   if (context_.seats.open_files() > room_for_files()) make_room_for_clients();
@@ -60,7 +60,7 @@ void Shard::admit(io::Accepted accepted, std::uint16_t listener) {
       const std::string where = full ? std::string() : fmt::format(" at the listener \"{}\"", config.name);
       const std::string_view key = full ? "limits.max_connections and the limit of open files decide"
                                         : "max_connections of that listener decides";
-      context_.log.write(LogLevel::Warn, "connection_limit",
+      context_.log.write(log::LogLevel::Warn, "connection_limit",
                          fmt::format("{} connections are open{}, as many as are allowed: closing new ones without an "
                                      "answer, the last from {}. {}{}.",
                                      (full ? taken.total : taken.listener) - 1, where, accepted.peer.text(),
@@ -106,7 +106,7 @@ void Shard::pause_accepting(const std::error_code& why) {
   accept_again_ = now_ + kPauseAccepting;
   if (now_ < complain_again_) return;
   complain_again_ = now_ + kComplainEvery;
-  context_.log.write(LogLevel::Error, "accept_failed",
+  context_.log.write(log::LogLevel::Error, "accept_failed",
                      fmt::format("New connections have to wait: {}. If files are what is missing, allow more "
                                  "(LimitNOFILE= in the systemd unit, or `ulimit -n` before the start).",
                                  why.message()));

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "io/clock.h"
+#include "server/closing.h"
 #include "server/shard.h"
 
 namespace vigil::server {
@@ -21,17 +22,6 @@ constexpr int kReadsOfAnOldConnection = 256;
 
 // How often a connection with data in flight is asked whether it still has some.
 constexpr base::Duration kRelaxEvery = base::seconds(2);
-
-LogLevel log_level(broker::LogLevel level) {
-  switch (level) {
-    case broker::LogLevel::Trace: return LogLevel::Trace;
-    case broker::LogLevel::Debug: return LogLevel::Debug;
-    case broker::LogLevel::Info: return LogLevel::Info;
-    case broker::LogLevel::Warn: return LogLevel::Warn;
-    case broker::LogLevel::Error: return LogLevel::Error;
-  }
-  return LogLevel::Info;
-}
 
 }  // namespace
 
@@ -80,7 +70,7 @@ void Shard::close_peers() {
     Peer* peer = peers_.find(id);
     if (peer == nullptr) continue;
     Farewell farewell{.place = context_.seats.linger(peer->give_up_seat())};
-    farewell.goodbye = peer->finish(close.last_bytes, close.reason, scratch_);
+    farewell.goodbye = peer->finish(close.last_bytes, closing_of(close.reason), scratch_);
     farewell.unsent = base::Bytes(close.last_bytes).subspan(farewell.goodbye.written);
     if (farewell.goodbye.read_on) linger(id, *peer, std::move(farewell));
     forget(id);
@@ -118,9 +108,9 @@ void Shard::set_tcp_timeouts() {
   for (const broker::TcpTimeout& timeout : effects_.tcp_timeouts) {
     Peer* peer = peers_.find(PeerId::from_value(timeout.socket));
     if (peer == nullptr) continue;
-    const ListenerConfig& listener = config_->listeners[peer->listener()];
+    const net::ListenerSettings& listener = config_->listeners[peer->listener()];
     const auto keep_alive_s = static_cast<std::uint16_t>(std::min<std::uint32_t>(timeout.keep_alive_s, UINT16_MAX));
-    peer->set_tcp_timeouts(listener, keep_alive_s);
+    peer->set_tcp_timeouts(listener.tcp, keep_alive_s);
   }
 }
 
@@ -209,18 +199,17 @@ void Shard::answer_auth() {
 broker::LogLevel Shard::lowest_logged() const {
   using enum broker::LogLevel;
   for (const broker::LogLevel level : {Trace, Debug, Info, Warn}) {
-    if (context_.log.enabled(log_level(level))) return level;
+    if (context_.log.enabled(level)) return level;
   }
   return Error;
 }
 
 void Shard::write_log() {
   for (const broker::LogLine& line : effects_.log) {
-    const LogLevel level = log_level(line.level);
-    if (!context_.log.enabled(level)) continue;
+    if (!context_.log.enabled(line.level)) continue;
     log_fields_.clear();
     for (const auto& [name, value] : line.fields) log_fields_.emplace_back(name, std::string_view(value));
-    context_.log.write(level, line.event, line.message, log_fields_);
+    context_.log.write(line.level, line.event, line.message, log_fields_);
   }
 }
 

@@ -12,8 +12,9 @@
 
 namespace vigil::server {
 
-base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const Config& config, const NodeSetup& node,
-                                                                      unsigned shards, Log& log) {
+base::Result<std::unique_ptr<ShardSet>, std::string> ShardSet::create(const config::Config& config,
+                                                                      const NodeSetup& node, unsigned shards,
+                                                                      log::Log& log) {
   std::unique_ptr<ShardSet> set(new ShardSet(config.listeners.size(), node, log));
   set->count_ = shards;
   set->recovered_.resize(shards);
@@ -68,7 +69,8 @@ void ShardSet::join() {
   threads_.clear();
 }
 
-std::shared_ptr<const ShardConfig> ShardSet::shard_config(const Config& config, std::uint32_t max_connections) const {
+std::shared_ptr<const ShardConfig> ShardSet::shard_config(const config::Config& config,
+                                                          std::uint32_t max_connections) const {
   auto shared = std::make_shared<ShardConfig>();
   shared->limits = config.limits;
   shared->limits.max_connections = max_connections;
@@ -84,8 +86,8 @@ std::shared_ptr<const ShardConfig> ShardSet::shard_config(const Config& config, 
   return shared;
 }
 
-void ShardSet::listen(std::vector<Listening> listening) {
-  listening_ = std::make_shared<const std::vector<Listening>>(std::move(listening));
+void ShardSet::listen(std::vector<net::Listening> listening) {
+  listening_ = std::make_shared<const std::vector<net::Listening>>(std::move(listening));
   for (const auto& shard : context_.shards) shard->post(listening_);
   ++sent_;
 }
@@ -119,7 +121,7 @@ void ShardSet::wall_time(const broker::WallTime& wall) {
   for (const auto& shard : context_.shards) shard->post(wall);
 }
 
-void ShardSet::reconfigure(const Config& config, std::uint32_t max_connections) {
+void ShardSet::reconfigure(const config::Config& config, std::uint32_t max_connections) {
   const auto shared = shard_config(config, max_connections);
   for (const auto& shard : context_.shards) shard->post(shared);
   ++sent_;

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "base/result.h"
-#include "server/config.h"
-#include "server/listening.h"
-#include "server/log.h"
+#include "config/config.h"
+#include "log/log.h"
+#include "net/listening.h"
 #include "server/shard.h"
 
 namespace vigil::server {
@@ -31,8 +31,9 @@ struct NodeSetup {
 class ShardSet {
  public:
   // Starts nothing yet. Fails with a plain sentence where the system refuses what a shard needs.
-  static base::Result<std::unique_ptr<ShardSet>, std::string> create(const Config& config, const NodeSetup& node,
-                                                                     unsigned shards, Log& log);
+  static base::Result<std::unique_ptr<ShardSet>, std::string> create(const config::Config& config,
+                                                                     const NodeSetup& node, unsigned shards,
+                                                                     log::Log& log);
   // Joins the threads; they must have been told to exit.
   ~ShardSet();
   ShardSet(const ShardSet&) = delete;
@@ -43,7 +44,7 @@ class ShardSet {
   base::Result<void, std::string> start();
 
   // Clients may come from now on.
-  void listen(std::vector<Listening> listening);
+  void listen(std::vector<net::Listening> listening);
   // Before that: what the store held, for whom it concerns. Kept back until there is a good deal; flush() ends it.
   void recover(broker::RecoveredFact&& fact);
   void flush_recovered();
@@ -51,12 +52,12 @@ class ShardSet {
   void reply(broker::ShardId shard, std::vector<broker::StoreReply>&& replies);
   // The wall clock was set: how times are told from now on.
   void wall_time(const broker::WallTime& wall);
-  void reconfigure(const Config& config, std::uint32_t max_connections);
+  void reconfigure(const config::Config& config, std::uint32_t max_connections);
   void command(Command command);
   // Every shard has carried out everything it was sent.
   bool settled() const;
 
-  std::span<const Listening> listening() const { return *listening_; }
+  std::span<const net::Listening> listening() const { return *listening_; }
   std::size_t size() const { return context_.shards.size(); }
   std::size_t unsent() const;
   std::size_t open_connections() const;
@@ -65,18 +66,18 @@ class ShardSet {
   void join();
 
  private:
-  ShardSet(std::size_t listeners, const NodeSetup& node, Log& log)
-      : context_{.seats = Seats(listeners),
+  ShardSet(std::size_t listeners, const NodeSetup& node, log::Log& log)
+      : context_{.seats = net::Seats(listeners),
                  .log = log,
                  .store = node.store,
                  .boot_began_ms = node.boot_began_ms,
                  .shards = {}} {}
-  std::shared_ptr<const ShardConfig> shard_config(const Config& config, std::uint32_t max_connections) const;
+  std::shared_ptr<const ShardConfig> shard_config(const config::Config& config, std::uint32_t max_connections) const;
 
   void give(std::size_t shard, broker::RecoveredFact&& fact);
 
   ShardContext context_;
-  Listeners listening_ = std::make_shared<const std::vector<Listening>>();
+  Listeners listening_ = std::make_shared<const std::vector<net::Listening>>();
   std::vector<RecoveredFacts> recovered_;  // by shard, not handed over yet
   std::vector<std::thread> threads_;
   unsigned count_ = 1;

@@ -22,6 +22,8 @@
 namespace vigil::server {
 namespace {
 
+using log::LogLevel;
+
 // While it stops, the supervisor looks so often how far the shards are.
 constexpr base::Duration kLook = base::milliseconds(2);
 // The part of the drain timeout that is kept for saying goodbye and closing, and what that is given at least.
@@ -108,7 +110,7 @@ void unblock_signals() {
   CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
 }
 
-Supervisor::Supervisor(Setup setup, Log& log)
+Supervisor::Supervisor(Setup setup, log::Log& log)
     : setup_(std::move(setup)),
       log_(log),
       node_id_(setup_.config.node_id.empty() ? host_name() : setup_.config.node_id) {}
@@ -141,9 +143,9 @@ base::Result<void, std::string> Supervisor::start() {
   TRY(shards_, ShardSet::create(setup_.config, node, shard_count_, log_));
   TRY_VOID(shards_->start());
   // Recovering decides when wills are due. A start that fails for a port that is taken must not have begun to.
-  TRY(std::vector<Listening> listening, open_listeners(setup_.config.listeners));
+  TRY(std::vector<net::Listening> listening, net::open_listeners(setup_.config.listeners));
   TRY_VOID(recover());
-  TRY_VOID(start_listening(listening, setup_.config.listeners));
+  TRY_VOID(net::start_listening(listening, setup_.config.listeners));
   shards_->listen(std::move(listening));
   say_hello(files.warning);
 
@@ -157,8 +159,8 @@ base::Result<void, std::string> Supervisor::start() {
 
 base::Result<void, std::string> Supervisor::open_store() {
   boot_name_ = io::boot_name();
-  const StoreConfig& config = setup_.config.store;
-  if (config.sync == StoreSync::Memory) {
+  const config::StoreConfig& config = setup_.config.store;
+  if (config.sync == config::StoreSync::Memory) {
     log_.write(LogLevel::Warn, "store_off",
                "store.sync is \"memory\": sessions, messages that wait, retained messages and wills are kept in memory "
                "only, and are lost when the broker ends.");
@@ -167,7 +169,7 @@ base::Result<void, std::string> Supervisor::open_store() {
     return {};
   }
   std::filesystem::path directory = config.directory;
-  if (directory.empty()) directory = default_store_directory(setup_.sources.environment, geteuid() == 0);
+  if (directory.empty()) directory = config::default_store_directory(setup_.sources.environment, geteuid() == 0);
   if (directory.empty()) {
     return base::Err(
         std::string("There is no directory for the broker's data: HOME is not set. Set store.directory, or "
@@ -175,7 +177,7 @@ base::Result<void, std::string> Supervisor::open_store() {
   }
   store::Options options;
   options.directory = std::move(directory);
-  options.sync = config.sync == StoreSync::Power ? store::Sync::Power : store::Sync::Process;
+  options.sync = config.sync == config::StoreSync::Power ? store::Sync::Power : store::Sync::Process;
   options.cache_bytes = config.cache_bytes;
   TRY(store_, store::RocksdbStore::open(options));
   TRY(const broker::KeptTime kept, store_->kept_time());
@@ -184,7 +186,7 @@ base::Result<void, std::string> Supervisor::open_store() {
   store_->keep_time(time_->kept());
   log_.write(LogLevel::Info, "store_open",
              fmt::format("Data are kept in {} (store.sync = \"{}\").", options.directory.string(),
-                         config.sync == StoreSync::Power ? "power" : "process"),
+                         config.sync == config::StoreSync::Power ? "power" : "process"),
              {{"directory", options.directory.string()}});
   return {};
 }
@@ -322,7 +324,7 @@ bool Supervisor::close_store() {
 }
 
 // What an address does not say of itself.
-static std::string remark(const Listening& listening, const ListenerConfig& listener) {
+static std::string remark(const net::Listening& listening, const net::ListenerSettings& listener) {
   const io::Endpoint& endpoint = listening.endpoint;
   if (std::holds_alternative<io::AllInterfaces>(endpoint.value())) return " (all addresses, IPv4 and IPv6)";
   if (!endpoint.is_unix() || endpoint.host().starts_with('@')) return {};
@@ -331,9 +333,9 @@ static std::string remark(const Listening& listening, const ListenerConfig& list
 }
 
 void Supervisor::say_hello(const std::string& fd_warning) const {
-  const Config& config = setup_.config;
+  const config::Config& config = setup_.config;
   const auto tick_ms = std::chrono::duration_cast<base::milliseconds>(config.keep_alive.tick).count();
-  const ConfigOrigin origin = origin_of(setup_.sources);
+  const config::ConfigOrigin origin = config::origin_of(setup_.sources);
   log_.write(LogLevel::Info, "started",
              fmt::format("VigilMQ {} on node {}: {} shards, keep alive judged every {} ms, at most {} connections; {}.",
                          setup_.version, node_id_, shard_count_, tick_ms, max_connections_, origin.text()),
@@ -344,14 +346,14 @@ void Supervisor::say_hello(const std::string& fd_warning) const {
               {"maxConnections", max_connections_},
               {"configFile", origin.file ? origin.file->string() : std::string()}});
   if (!fd_warning.empty()) log_.write(LogLevel::Warn, "few_files", fd_warning);
-  for (const Listening& listening : shards_->listening()) {
+  for (const net::Listening& listening : shards_->listening()) {
     const std::string address = listening.endpoint.text();
-    const ListenerConfig& listener = config.listeners[listening.listener];
+    const net::ListenerSettings& listener = config.listeners[listening.listener];
     log_.write(LogLevel::Info, "listening", fmt::format("listening on {}{}", address, remark(listening, listener)),
                {{"listener", listener.name}, {"address", address}});
   }
   std::vector<std::string> open;
-  for (const Listening& listening : shards_->listening()) {
+  for (const net::Listening& listening : shards_->listening()) {
     if (!listening.endpoint.is_loopback()) open.push_back(listening.endpoint.text());
   }
   if (config.allow_anonymous_remote && !open.empty()) {
@@ -402,12 +404,12 @@ void Supervisor::feed_watchdog() {
 
 void Supervisor::reload() {
   setup_.notifier.reloading(monotonic_us());
-  const auto fresh = load_config(setup_.sources);
+  const auto fresh = config::load_config(setup_.sources);
   if (!fresh) {
-    for (const ConfigError& error : fresh.error()) log_.write(LogLevel::Error, "reload_failed", error.text());
+    for (const config::ConfigError& error : fresh.error()) log_.write(LogLevel::Error, "reload_failed", error.text());
     log_.write(LogLevel::Error, "reload_failed", "The configuration has errors; the old one stays in force.");
   } else {
-    ConfigReload result = server::reload(setup_.config, *fresh);
+    config::ConfigReload result = config::reload(setup_.config, *fresh);
     setup_.config = std::move(result.config);
     const FdBudget files = raise_fd_limit(shard_count_, setup_.config.limits.max_connections);
     max_connections_ = files.connections;
@@ -415,7 +417,7 @@ void Supervisor::reload() {
     log_.set_style({.format = setup_.config.log_format, .timestamps = setup_.config.log_timestamps});
     shards_->reconfigure(setup_.config, max_connections_);
     log_.write(LogLevel::Info, "reloaded",
-               fmt::format("Configuration read again ({}): {}.", origin_of(setup_.sources).text(),
+               fmt::format("Configuration read again ({}): {}.", config::origin_of(setup_.sources).text(),
                            result.applied.empty() ? std::string("nothing new to apply")
                                                   : fmt::format("now in force: {}", fmt::join(result.applied, ", "))));
     if (!result.needs_restart.empty()) {
@@ -457,7 +459,7 @@ bool Supervisor::drain() {
   drain_end_ = io::monotonic_now() + std::max(timeout, kLeastTime);
 
   // Nobody is to come in any more.
-  for (const Listening& one : shards_->listening()) {
+  for (const net::Listening& one : shards_->listening()) {
     if (one.file) one.file->remove();
   }
   // Wills first, while those who wait for them are still there: each shard publishes its own, then each works off the

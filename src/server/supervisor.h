@@ -14,9 +14,9 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "server/config.h"
-#include "server/listening.h"
-#include "server/log.h"
+#include "config/config.h"
+#include "log/log.h"
+#include "net/listening.h"
 #include "server/notify.h"
 #include "server/shard_set.h"
 #include "store/rocksdb_store.h"
@@ -33,12 +33,12 @@ void unblock_signals();
 class Supervisor {
  public:
   struct Setup {
-    Config config;
-    ConfigSources sources;  // where SIGHUP looks again
+    config::Config config;
+    config::ConfigSources sources;  // where SIGHUP looks again
     std::string version;
     Notifier notifier;
   };
-  Supervisor(Setup setup, Log& log);
+  Supervisor(Setup setup, log::Log& log);
   ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
@@ -55,7 +55,7 @@ class Supervisor {
   // not destroy this object.
   bool drain();
 
-  std::span<const Listening> listening() const { return shards_->listening(); }
+  std::span<const net::Listening> listening() const { return shards_->listening(); }
 
  private:
   base::Result<void, std::string> open_store();
@@ -72,7 +72,7 @@ class Supervisor {
   void feed_watchdog();
 
   Setup setup_;
-  Log& log_;
+  log::Log& log_;
   std::string node_id_;
   std::uint32_t max_connections_ = 0;
   unsigned shard_count_ = 1;
