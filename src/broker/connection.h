@@ -49,6 +49,7 @@ struct Connection {
     base::CompactSet<mqtt::PacketId> unreleased;
     std::string auth_method;
     base::CompactQueue<PendingSubAck> ready;       // answers that wait for their turn only
+    std::uint32_t held_pings = 0;                  // PINGRESPs that stay behind other answers
     base::CompactVector<std::uint8_t> unfinished;  // the beginning of a packet
   };
 

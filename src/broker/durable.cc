@@ -311,6 +311,7 @@ void Shard::stored(Stored&& answer, base::Instant now) {
     if (logs(LogLevel::Trace)) trace_sent(*c, answer_due.packet);
     auto& out = control_lane(answer_due.connection, *c);
     out.insert(out.end(), answer_due.packet.begin(), answer_due.packet.end());
+    if (c->pending_answers == 0) release_pings(answer_due.connection);
   }
   for (; !session_waits_.empty() && session_waits_.front().needs <= stored_; session_waits_.pop_front()) {
     const SessionId sid = session_waits_.front().session;

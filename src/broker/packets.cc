@@ -236,6 +236,26 @@ void Shard::answered(ConnectionId id) {
   if (c->owed_much) resume_if_owed_less(id, *c);
 }
 
+void Shard::send_pingresp(ConnectionId id, Connection& c) {
+  if (logs(LogLevel::Trace)) trace(c, "to", mqtt::PingResp{});
+  auto& out = control_lane(id, c);
+  out.push_back(0xD0);
+  out.push_back(0x00);
+}
+
+// Behind the SUBACKs and UNSUBACKs that the client was owed before, which wait for other shards or the store. But not
+// for long: neither a shard nor a disk that stands still makes the broker look dead.
+void Shard::hold_ping(ConnectionId id, Connection& c, base::Instant now) {
+  constexpr base::Duration kLongest = base::milliseconds(50);
+  if (c.with_extras().held_pings++ == 0) arm(now + kLongest, TimerKind::Pings, id.value());
+}
+
+void Shard::release_pings(ConnectionId id) {
+  Connection* c = connections_.find(id);
+  if (c == nullptr || !c->extras) return;
+  for (std::uint32_t left = std::exchange(c->extras->held_pings, 0); left > 0; --left) send_pingresp(id, *c);
+}
+
 void Shard::resume_if_owed_less(ConnectionId id, Connection& c) {
   if (is_owed(c, 2)) return;
   c.owed_much = false;
@@ -362,13 +382,13 @@ Shard::Step Shard::packet(ConnectionId id, Connection& c, const mqtt::FrameHeade
       return if_legal(mqtt::decode_unsubscribe(header, body, c.version), malformed, limits(),
                       [&](const mqtt::Unsubscribe& packet) { return unsubscribe(id, c, packet, now); });
     // decode_header() has seen that it has no body.
-    case PingReq: {
-      if (logs(LogLevel::Trace)) trace(c, "to", mqtt::PingResp{});
-      auto& out = control_lane(id, c);
-      out.push_back(0xD0);
-      out.push_back(0x00);
+    case PingReq:
+      if (c.pending_answers == 0) {
+        send_pingresp(id, c);
+      } else {
+        hold_ping(id, c, now);
+      }
       return {};
-    }
     case Disconnect:
       return if_legal(mqtt::decode_disconnect(header, body, c.version, from), malformed,
                       [&](const mqtt::Disconnect& packet) { return disconnect_packet(id, c, packet, now); });

@@ -53,6 +53,7 @@ enum class TimerKind : std::uint32_t {
   Session,     // is the will due? is the session over?
   Retained,    // has the retained message expired?
   Answers,     // whose turn is it to be answered?
+  Pings,       // has a PINGRESP stayed behind other answers for long enough?
   System,      // time for $SYS/broker
   Reload,      // can the session's messages be read again?
   Sweep,       // which messages of an absent client have expired?
@@ -158,6 +159,9 @@ class Shard {
   static void look_at_owed(Connection& c);
   static bool is_owed(const Connection& c, std::size_t part);
   void answered(ConnectionId id);
+  void send_pingresp(ConnectionId id, Connection& c);
+  void hold_ping(ConnectionId id, Connection& c, base::Instant now);
+  void release_pings(ConnectionId id);
   void resume_if_owed_less(ConnectionId id, Connection& c);
   void put_off(ConnectionId id, Connection& c, base::Bytes bytes, base::Instant now);
   void go_on(ConnectionId id, base::Instant now);

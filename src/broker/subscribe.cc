@@ -264,17 +264,19 @@ void Shard::give_answer(PendingSubAck& pending, base::Instant now) {
 
 // Sends it. False if the connection is gone, or ends because the answer is larger than the client takes.
 bool Shard::finish_answer(const PendingSubAck& pending, base::Instant now) {
-  Connection* c = connections_.find(pending.connection);
+  const ConnectionId id = pending.connection;
+  Connection* c = connections_.find(id);
   if (c == nullptr) return false;
-  answered(pending.connection);
-  if (pending.unsuback.empty()) {
-    if (send_suback(*c, pending)) return true;
-    leave(pending.connection, answer_too_large(), now);
+  answered(id);
+  if (!pending.unsuback.empty()) {
+    if (logs(LogLevel::Trace)) trace_sent(*c, pending.unsuback);
+    auto& out = control_lane(id, *c);
+    out.insert(out.end(), pending.unsuback.begin(), pending.unsuback.end());
+  } else if (!send_suback(*c, pending)) {
+    leave(id, answer_too_large(), now);
     return false;
   }
-  if (logs(LogLevel::Trace)) trace_sent(*c, pending.unsuback);
-  auto& out = control_lane(pending.connection, *c);
-  out.insert(out.end(), pending.unsuback.begin(), pending.unsuback.end());
+  if (c->pending_answers == 0) release_pings(id);
   return true;
 }
 

@@ -41,6 +41,7 @@ void Shard::advance(base::Instant now) {
         answers_timer_ = {};
         serve_ring(now);
         break;
+      case TimerKind::Pings: release_pings(ConnectionId::from_value(owner.id)); break;
       case TimerKind::Presence: presence_timer(now); break;
       case TimerKind::System: system_timer(now); break;
     }
