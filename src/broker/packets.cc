@@ -217,6 +217,13 @@ bool Shard::room_for(PacketType type) const {
   return emitted_ - intake_from_ < intake_.changes;
 }
 
+[[gnu::always_inline]] inline void Shard::send_pingresp(ConnectionId id, Connection& c) {
+  if (logs(LogLevel::Trace)) trace(c, "to", mqtt::PingResp{});
+  auto& out = control_lane(id, c);
+  out.push_back(0xD0);
+  out.push_back(0x00);
+}
+
 // To be asked where the answers that a connection is owed have become more.
 void Shard::look_at_owed(Connection& c) {
   if (is_owed(c, 1)) c.owed_much = true;
@@ -234,13 +241,6 @@ void Shard::answered(ConnectionId id) {
   if (c == nullptr) return;
   --c->pending_answers;
   if (c->owed_much) resume_if_owed_less(id, *c);
-}
-
-void Shard::send_pingresp(ConnectionId id, Connection& c) {
-  if (logs(LogLevel::Trace)) trace(c, "to", mqtt::PingResp{});
-  auto& out = control_lane(id, c);
-  out.push_back(0xD0);
-  out.push_back(0x00);
 }
 
 // Behind the SUBACKs and UNSUBACKs that the client was owed before, which wait for other shards or the store. But not
