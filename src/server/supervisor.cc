@@ -366,9 +366,9 @@ void Supervisor::say_hello(const std::string& fd_warning) const {
 }
 
 int Supervisor::run() {
-  if (reload_wanted_) reload();
+  if (reload_wanted_ && !stop_wanted_) reload();
   for (;;) {
-    const int number = next_signal(std::min(watchdog_next_, look_next_));
+    const int number = stop_wanted_ ? *stop_wanted_ : next_signal(std::min(watchdog_next_, look_next_));
     if (number == kNone) {
       const base::Instant now = io::monotonic_now();
       if (look_next_ <= now) look_at_clocks();
@@ -434,7 +434,9 @@ bool Supervisor::wait_a_moment(const base::Instant& until) {
   const base::Instant now = io::monotonic_now();
   const int number = next_signal(std::min(now + kLook, until));
   if (number == SIGTERM || number == SIGINT) {
-    // Asked twice: nobody is waited for any more. Goodbyes still go where they go at once.
+    // During the start it is remembered: run() then stops at once. During the stop the broker is asked for the second
+    // time: nobody is waited for any more, and goodbyes still go where they go at once.
+    if (!stop_wanted_) stop_wanted_ = number;
     deliver_until_ = now;
     drain_end_ = std::min(drain_end_, now + kHurry);
   } else if (number == SIGHUP) {

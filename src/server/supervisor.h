@@ -76,7 +76,8 @@ class Supervisor {
   std::string node_id_;
   std::uint32_t max_connections_ = 0;
   unsigned shard_count_ = 1;
-  bool reload_wanted_ = false;  // SIGHUP came before the start was over
+  bool reload_wanted_ = false;      // SIGHUP came before the start was over
+  std::optional<int> stop_wanted_;  // the first SIGTERM or SIGINT that came while something was waited for
   std::optional<broker::StoreTime> time_;
   std::uint64_t boot_name_ = 0;
   base::Instant look_next_ = base::Instant::never();  // at the clocks

@@ -187,16 +187,34 @@ def test_signals_without_a_meaning_are_ignored_and_said(start_broker):
     live.ping()
 
 
+def wait_until_signals_are_blocked(broker):
+    """That comes first of all; before that nothing of the program has run."""
+    while os.readlink(f"/proc/{broker.pid}/exe") != str(broker_module.BINARY):
+        pass
+    while not int(re.search(r"SigBlk:\s*(\w+)", open(f"/proc/{broker.pid}/status").read())[1], 16) & 1:
+        assert broker.running()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_is_asked_for_during_the_start_is_not_forgotten(start_broker, number):
+    """At whatever moment of the start it comes: also while what the store held is taken back."""
+    broker = start_broker()
+    broker.terminate()
+    for delay_ms in range(0, 60, 3):
+        broker.launch()
+        wait_until_signals_are_blocked(broker)
+        time.sleep(delay_ms / 1000)
+        broker.process.send_signal(number)
+        broker.process.wait(10)
+    broker.start()
+
+
 def test_sighup_before_the_start_is_over_does_not_end_it(tmp_path, start_broker):
     """The configuration is read once more when it is."""
     broker = start_broker()
     broker.terminate()
     broker.launch()
-    while os.readlink(f"/proc/{broker.pid}/exe") != str(broker_module.BINARY):
-        pass
-    # Blocked first of all; before that nothing of the program has run.
-    while not int(re.search(r"SigBlk:\s*(\w+)", open(f"/proc/{broker.pid}/status").read())[1], 16) & 1:
-        assert broker.running()
+    wait_until_signals_are_blocked(broker)
     broker.process.send_signal(signal.SIGHUP)
     broker.wait_until_listening()
     broker.wait_log("Configuration read again")
